@@ -1105,18 +1105,18 @@ def context(
     mode: str,
     lock_timeout_ms: int = execute.DEFAULT_LOCK_TIMEOUT_MS,
     *,
-    is_for_log: bool = False,
+    runs_code: bool = True,
 ) -> Context:
     """How a call runs. It works as the owner of the tables, so that everything new belongs to the owner.
 
-    ``is_for_log``: it only writes to dp.log that something failed, which touches no table of the owner.
+    ``runs_code``: what it does may run code that comes with the tables. A record in dp.log does not.
     """
     facts = catalog_server.server()
     if mode != execute.DRY_RUN and facts.is_standby:
         raise errors.NotInPrerequisiteState(
             "the server is a standby", "Nothing can be changed here.", "Call on the primary server."
         )
-    if owner != facts.user and not is_for_log:
+    if owner != facts.user and runs_code:
         trust.refuse_code(trust.tables_of(root), root_name, owner)
     return execute.Context(
         call,
@@ -1130,11 +1130,11 @@ def context(
     )
 
 
-def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str) -> Context:
+def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str, *, runs_code: bool = True) -> Context:
     """The same for a hierarchy that exists."""
-    root = hierarchy.root
+    root, timeout = hierarchy.root, hierarchy.policy.lock_timeout_ms
     check_owner(hierarchy)
-    return context(call, root.oid, root.identifier.text, root.owner, mode, hierarchy.policy.lock_timeout_ms)
+    return context(call, root.oid, root.identifier.text, root.owner, mode, timeout, runs_code=runs_code)
 
 
 def is_owner(hierarchy: Hierarchy) -> bool:
@@ -1150,10 +1150,17 @@ def check_owner(hierarchy: Hierarchy) -> None:
     raise errors.InsufficientPrivilege.not_owner(hierarchy.root.identifier, hierarchy.root.owner)
 
 
-def open_function(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Context]:
+def refuse_code(hierarchy: Hierarchy) -> None:
+    """What a call was opened without: refuse code that comes with the tables, of others than the caller."""
+    root = hierarchy.root
+    if root.owner != catalog_server.server().user:
+        trust.refuse_code(trust.tables_of(root.oid), root.identifier.text, root.owner)
+
+
+def open_function(call: str, root: int, dry_run: bool, *, runs_code: bool = True) -> tuple[Hierarchy, Context]:
     """Begin a function on one hierarchy: take its lock for the transaction, and read it under the lock."""
     hierarchy = catalog_hierarchy.load(root)
-    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, False))
+    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, False), runs_code=runs_code)
     if dry_run:
         return hierarchy, found
     lock_hierarchy(found, for_session=False)
@@ -1244,10 +1251,10 @@ def check_isolation(call: Context) -> None:
         )
 
 
-def open_procedure(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Context]:
+def open_procedure(call: str, root: int, dry_run: bool, *, runs_code: bool = True) -> tuple[Hierarchy, Context]:
     """Begin a procedure on one hierarchy: take its lock for the session, and read it under the lock."""
     hierarchy = catalog_hierarchy.load(root)
-    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, True))
+    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, True), runs_code=runs_code)
     if dry_run:
         return hierarchy, found
     execute.commit(found)
@@ -4034,7 +4041,7 @@ from ..model import Hierarchy
 from ..operation import Operation, Step, merged
 from ..plan import declare as plan_declare
 from ..plan import drift as plan
-from . import ageing, calls, following, requirements
+from . import ageing, calls, following, ownership, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4080,7 +4087,9 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
 
 def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
-    hierarchy, call = calls.open_procedure("sync", root, dry_run)
+    hierarchy, call = calls.open_procedure("sync", root, dry_run, runs_code=False)
+    ownership.synchronise(hierarchy, call)
+    calls.refuse_code(hierarchy)
     policies = ageing.aged(hierarchy)
     for table in hierarchy.tables:
         facts = catalog_drift.read_table(_with_template(table, call), policies)
@@ -4674,7 +4683,7 @@ def do_one(
 
 
 def _log_context(root: int, name: str, owner: str, dry_run: bool) -> Context:
-    return calls.context(CALL, root, name, owner, execute.mode_of(dry_run, True), is_for_log=True)
+    return calls.context(CALL, root, name, owner, execute.mode_of(dry_run, True), runs_code=False)
 
 
 def note_failure(error: Exception, call: Context, failures: list[Failure]) -> None:
@@ -5234,6 +5243,83 @@ class Ordering:
             " ".join(dict.fromkeys(f"{calls.describe(each)}." for each in self.failures)),
             "The others are in order. Call again when nobody uses these." if is_lock else "The others are in order.",
         )
+''','api.ownership': r'''"""Owners: what belongs to the tables of a hierarchy is given to whom the tables were given.
+
+Who gives a table away may give away what belongs to it; the new owner may not take it. So this runs with the rights of
+the caller. No statement of it runs code that comes with the tables.
+"""
+
+from __future__ import annotations
+
+from .. import database, errors
+from ..catalog import lookup as catalog_lookup
+from ..catalog import ownership as catalog
+from ..catalog import writable_view as catalog_view
+from ..operation import Step, merged
+from ..plan import keeping
+from ..plan import ownership as plan
+from ..plan import writable_view as plan_view
+from ..plan.ownership import FILLER, KEEPER, Belonging
+from ..sql import SQL, Identifier
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..model import Hierarchy
+
+
+def carry(hierarchy: Hierarchy, former: dict[int, int], call: Context) -> None:
+    """Some tables have another owner: give away what their former one had. ``former``: his oid, by table."""
+    found = catalog.belongings(hierarchy)
+    for table, role in former.items():
+        own = plan.followed([each for each in found if each.table == table], {catalog.role_name(role)})
+        _refuse_schemas(own)
+        if own:
+            calls.run_in_function(_steps(hierarchy, own), call._replace(owner=None))
+
+
+def synchronise(hierarchy: Hierarchy, call: Context) -> None:
+    """Give away what was not carried, as far as the caller may."""
+    found = plan.followed(catalog.belongings(hierarchy), None)
+    for (table, owner), own in plan.by_owner([each for each in found if not each.is_callers]).items():
+        database.warning(
+            f"what belongs to {hierarchy.table(table).identifier} belongs to {owner}, who alone can give it away:"
+            f" {plan.told(own)}. Call dp.sync as a superuser, or as a member of both roles."
+        )
+    own = [each for each in found if each.is_callers]
+    _refuse_schemas(own)
+    calls.run_in_procedure(merged(_steps(hierarchy, own), call.lock_budget), call._replace(owner=None))
+
+
+def _refuse_schemas(found: list[Belonging]) -> None:
+    """PostgreSQL lets nobody but superusers give things to a role that may not make them where they are."""
+    for each in found:
+        if not each.is_allowed:
+            schema, owner = Identifier(each.schema), Identifier(each.table_owner)
+            raise errors.InsufficientPrivilege(
+                f"{each.what} {each.signature} cannot be given to {each.table_owner}",
+                f"It goes along with its table, and {each.table_owner} may not create anything in schema {schema}.",
+                f"GRANT CREATE ON SCHEMA {schema} TO {owner} first.",
+            )
+
+
+def _steps(hierarchy: Hierarchy, found: list[Belonging]) -> list[Step]:
+    locks = {table.oid: table.relations_per_leaf for table in hierarchy.tables}
+    return [plan.step(each, _written(hierarchy, each), locks[each.table]) for each in found]
+
+
+def _written(hierarchy: Hierarchy, each: Belonging) -> SQL | None:
+    """A function that runs with its owner's rights, as it is to be; None where it is none, or not needed any more."""
+    table = hierarchy.table(each.table)
+    if each.what == KEEPER:
+        side = next(side for side in table.global_indexes if side.oid == each.of)
+        return keeping.keeper(catalog_lookup.wanted(table, side))
+    if each.what == FILLER:
+        view = next(view for view in catalog_view.of_root(hierarchy.root.oid) if view.oid == each.of)
+        source = catalog_view.wanted(hierarchy, table, view.access.schema).sources.get(plan_view.FILL)
+        return plan_view.create_function(each.identifier, plan_view.FILL, source) if source is not None else None
+    return None
 ''','api.page': r'''"""create_page."""
 
 from __future__ import annotations
@@ -5659,10 +5745,10 @@ from ..operation import Operation, Step
 from ..plan import drift as plan_drift
 from ..plan import global_index as plan_index
 from ..plan import propagation as plan
-from ..plan.difference import OWNER, REWRITE, SYNC
+from ..plan.difference import OWNER, REWRITE
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, following, retention, view_upkeep
+from . import calls, following, ownership, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -5682,12 +5768,17 @@ def propagate(changes: str) -> None:
             by_root.setdefault(root, {}).setdefault(each["tbl"], []).append(change)
     for root, by_table in by_root.items():
         try:
-            hierarchy, call = calls.open_function(CALL, root, False)
+            hierarchy, call = calls.open_function(CALL, root, False, runs_code=False)
+        except errors.InsufficientPrivilege as error:
+            _warn(root, error)
+            continue
+        ownership.carry(hierarchy, _former_owners(by_table), call)
+        if all(map(_is_about_owner, by_table.values())):
+            continue
+        try:
+            calls.refuse_code(hierarchy)
         except errors.InsufficientPrivilege as error:  # the caller need not trust what the owner's tables run
-            database.warning(
-                f"the change was not carried to the partitions: {error.message}. {error.hint or ''} Then CALL"
-                f" dp.sync({Literal(catalog_hierarchy.load(root).root.identifier.text)})."
-            )
+            _warn(root, error)
             continue
         for table in hierarchy.tables:
             if table.oid in by_table:
@@ -5695,6 +5786,29 @@ def propagate(changes: str) -> None:
         if any(each.aspect in (plan.NAME, plan.SCHEMA) for changes in by_table.values() for each in changes):
             following.run(catalog_hierarchy.load(root), call)
         view_upkeep.run_refresh(call)
+
+
+def _warn(root: int, error: errors.PartitionError) -> None:
+    database.warning(
+        f"the change was not carried to the partitions: {error.message}. {error.hint or ''} Then CALL"
+        f" dp.sync({Literal(catalog_hierarchy.load(root).root.identifier.text)})."
+    )
+
+
+def _former_owners(by_table: dict[int, list[Change]]) -> dict[int, int]:
+    """Whose the tables were that have another owner now; what the event trigger tells of an owner is its oid."""
+    return {
+        table: int(each.before)
+        for table, changes in by_table.items()
+        for each in changes
+        if each.aspect == OWNER and each.before is not None
+    }
+
+
+def _is_about_owner(changes: list[Change]) -> bool:
+    """Whether a table has got another owner, and nothing else; that one's privileges go along by themselves."""
+    aspects = {each.aspect for each in changes}
+    return OWNER in aspects and aspects <= {OWNER, plan.PRIVILEGES}
 
 
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
@@ -5706,10 +5820,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
             f" not get it, and drift of it is not seen. CALL dp.sync({Literal(hierarchy.root.identifier.text)}) makes"
             " one as the newest partition is."
         )
-    as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
     if any(each.aspect == plan.COLUMN for each in changes):
         retention.refuse_unreadable(hierarchy)
-    _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
     facts = catalog_drift.read_table(table)
     late = plan.new_column_operations(target, changes)
@@ -5721,10 +5833,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
         _run(late, call)
         facts = catalog_drift.read_table(table)
     found = [each for each in plan_drift.differences(facts) if plan.is_carried(each, changes)]
-    owners = [each._replace(mended_by=SYNC) for each in found if each.aspect == OWNER]
-    for differences, context in ((owners, as_caller), (found, call)):
-        steps = plan_drift.steps_of(facts, differences, rewrite=False)
-        _run([operation for step in steps for operation in step.operations], context)
+    steps = plan_drift.steps_of(facts, found, rewrite=False)
+    _run([operation for step in steps for operation in step.operations], call)
     _run(plan.statistics_operations(target, found, changes), call)
     if any(each.aspect == plan.PRIVILEGES for each in changes):
         _run(_reading(table), call)
@@ -7405,6 +7515,7 @@ from ..catalog import server as catalog_server
 from ..catalog import writable_view as catalog
 from ..model import Hierarchy, Table
 from ..operation import Operation, Step
+from ..plan.ownership import synchronise
 from ..plan.writable_view import FILL, INSERT, PresentView
 from ..sql import Identifier
 from . import calls, view_upkeep
@@ -7491,7 +7602,7 @@ def _check(hierarchy: Hierarchy, table: Table, schema: str, present: PresentView
         raise errors.InsufficientPrivilege(
             f"writable view {view} belongs to {present.access.owner}",
             f"What it fills in is looked up as the owner of {table.identifier}, who is {table.owner}.",
-            "SELECT dp.drop_writable_view(...) as its owner, and create it anew.",
+            f"{synchronise(hierarchy.root.identifier)} as a superuser, or as a member of both roles, gives it away.",
         )
     own = {(where, name) for where, name, _ in present.functions} if present is not None else set()
     names = [wanted.function(purpose).name for purpose in (FILL, INSERT)]
@@ -9884,6 +9995,7 @@ from . import global_index as catalog_global_index
 from . import guard as catalog_guard
 from . import log as catalog_log
 from . import lookup as catalog_lookup
+from . import ownership as catalog_ownership
 from . import page as catalog_page
 from . import server as catalog_server
 from . import slices as catalog_slices
@@ -9963,6 +10075,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
+        belongings=tuple(catalog_ownership.belongings(hierarchy)),
         outdated_views=_outdated_views(hierarchy),
         outdated_functions=_outdated_functions(hierarchy),
         jobs=tuple(catalog_cron.recorded(hierarchy.root.oid)),
@@ -10038,7 +10151,6 @@ def _outdated_views(hierarchy: Hierarchy) -> tuple[tuple[Identifier, Identifier,
     for view in catalog_view.of_root(hierarchy.root.oid):
         table = hierarchy.table(view.table)
         differing = len(plan_view.changes(catalog_view.wanted(hierarchy, table, view.access.schema), view))
-        differing += len({owner for *_, owner in view.functions} | {view.access.owner, table.owner}) - 1
         if differing:
             found.append((table.identifier, view.identifier, view.access.schema, differing))
     return tuple(found)
@@ -10727,20 +10839,21 @@ def present(lookup: Lookup) -> Present | None:
 def names_its_table(side: GlobalIndex) -> bool:
     """Whether the trigger function of a global index writes to the side table, as that is called now.
 
-    One that is not there, or was replaced by hand, is another matter.
+    One that is not there, or belongs to another role than the table, is another matter.
     """
     rows = database.query(
         "SELECT strpos(p.prosrc, $3) > 0 AS named FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " JOIN dp.global_index_config g ON g.side = $4 JOIN pg_class c ON c.oid = g.tbl AND c.relowner = p.proowner"
         " WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0 AND p.prorettype = 'trigger'::regtype",
-        ("text", "text", "text"),
-        (side.schema, side.name, side.identifier.text),
+        ("text", "text", "text", "oid"),
+        (side.schema, side.name, side.identifier.text, side.oid),
     )
     return not rows or bool(rows[0]["named"])
 
 
 def wanted(table: Table, side: GlobalIndex) -> Wanted:
     """What the trigger function of a global index is made of."""
-    columns = {each.name: each for each in catalog_structure.read(table.oid).columns}
+    columns = {each.name: each for each in catalog_structure.columns(table.oid)}
     return Wanted(side, tuple(columns[name] for name in side.stored), (), side.hash_partitions)
 ''','catalog.online': r'''"""Reading what schema changes without blocking need: partitions with their indexes and constraints."""
 
@@ -10948,6 +11061,122 @@ def facts(role: str) -> Facts:
         tuple(each["text"].replace("%1$s", Identifier(role).text) for each in grants),
         row["database"],
     )
+''','catalog.ownership': r'''"""Reading what belongs to the tables of a hierarchy, and has another owner than they have."""
+
+from __future__ import annotations
+
+from .. import database
+from ..model import Hierarchy
+from ..plan.lookup import ANY_COMMENT
+from ..plan.ownership import (
+    DETACHED,
+    DETACHED_STATISTICS,
+    FILLER,
+    FUNCTION,
+    KEEPER,
+    LOOKUP,
+    PAGE,
+    PARTITION,
+    SIDE,
+    STATISTICS,
+    TEMPLATE,
+    VIEW,
+    Belonging,
+)
+from ..plan.page import MARK
+from ..plan.writable_view import FILL, INSERT
+
+# Tables, views and trigger functions are known for certain, by the configuration and by the triggers. Of the functions
+# that only a mark tells the owner is not asked. A side table or detached slice without partitions is no tree.
+_BELONGINGS = f"""
+    WITH managed AS MATERIALIZED (
+        SELECT c.oid, c.relowner, c.reltype, t.role, t.template::oid AS template, h.range_key, h.slice_key
+        FROM dp.table_config t JOIN dp.hierarchy_config h ON h.root = t.root JOIN pg_class c ON c.oid = t.tbl
+        WHERE t.root = $1 AND t.role <> 'reference'
+    ), relation (tbl, what, oid) AS MATERIALIZED (
+        SELECT m.oid, '{PARTITION}', p.relid FROM managed m, pg_partition_tree(m.oid) AS p WHERE p.level > 0
+        UNION ALL SELECT m.oid, '{TEMPLATE}', m.template FROM managed m WHERE m.template IS NOT NULL
+        UNION ALL
+        SELECT m.oid, '{SIDE}', s.oid
+        FROM managed m JOIN dp.global_index_config g ON g.tbl = m.oid,
+             LATERAL (SELECT g.side::oid UNION SELECT p.relid FROM pg_partition_tree(g.side) AS p) AS s (oid)
+        UNION ALL
+        SELECT m.oid, '{DETACHED}', s.oid
+        FROM managed m JOIN dp.detached_slice d ON d.tbl = m.oid,
+             LATERAL (SELECT d.slice::oid UNION SELECT p.relid FROM pg_partition_tree(d.slice) AS p) AS s (oid)
+        UNION ALL
+        SELECT m.oid, '{VIEW}', v.view::oid FROM managed m JOIN dp.writable_view_config v ON v.tbl = m.oid
+    ), called AS (
+        SELECT m.oid AS tbl, '{KEEPER}' AS what, p.oid, s.oid AS of
+        FROM managed m JOIN dp.global_index_config g ON g.tbl = m.oid JOIN pg_class s ON s.oid = g.side
+        JOIN pg_proc p ON p.proname = s.relname AND p.pronamespace = s.relnamespace AND p.pronargs = 0
+        WHERE EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = m.oid AND t.tgfoid = p.oid)
+        UNION ALL
+        SELECT r.tbl, CASE t.tgname WHEN '{FILL}' THEN '{FILLER}' ELSE '{FUNCTION}' END, t.tgfoid, r.oid
+        FROM relation r JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname IN ('{FILL}', '{INSERT}')
+        WHERE r.what = '{VIEW}'
+        UNION ALL  -- of the slice key: it has its trigger's name, and the trigger is about the range key
+        SELECT m.oid, '{FUNCTION}', p.oid, m.oid
+        FROM managed m JOIN pg_attribute a ON a.attrelid = m.oid AND a.attname = m.range_key
+        JOIN pg_trigger t ON t.tgrelid = m.oid AND a.attnum = ANY (t.tgattr)
+        JOIN pg_proc p ON p.oid = t.tgfoid AND p.proname = t.tgname
+        WHERE m.role = 'root' AND m.slice_key IS NOT NULL
+          AND starts_with(p.prosrc, format('BEGIN NEW."%s" := ', replace(m.slice_key, '"', '""')))
+        UNION ALL
+        SELECT m.oid, CASE WHEN starts_with(p.prosrc, $2) THEN '{PAGE}' ELSE '{LOOKUP}' END, p.oid, 0
+        FROM managed m JOIN pg_proc p ON p.prorettype = m.reltype AND p.proretset
+        WHERE starts_with(p.prosrc, $2) OR obj_description(p.oid, 'pg_proc') LIKE $3
+    ), object (tbl, what, name, namespace, owner, arguments, relation, of) AS (
+        SELECT r.tbl, r.what, c.relname, c.relnamespace, c.relowner, NULL, c.oid, 0
+        FROM relation r JOIN pg_class c ON c.oid = r.oid
+        UNION ALL
+        SELECT r.tbl, CASE r.what WHEN '{DETACHED}' THEN '{DETACHED_STATISTICS}' ELSE '{STATISTICS}' END,
+               s.stxname, s.stxnamespace, s.stxowner, NULL, 0, 0
+        FROM (TABLE relation UNION ALL SELECT m.oid, '', m.oid FROM managed m) AS r (tbl, what, oid)
+        JOIN pg_statistic_ext s ON s.stxrelid = r.oid
+        UNION ALL
+        SELECT c.tbl, c.what, p.proname, p.pronamespace, p.proowner, oidvectortypes(p.proargtypes), 0, c.of
+        FROM (SELECT DISTINCT called.* FROM called) AS c JOIN pg_proc p ON p.oid = c.oid
+    )
+    SELECT o.tbl, o.what, n.nspname AS schema, o.name, o.arguments, o.relation, o.of,
+           pg_get_userbyid(o.owner) AS owner, pg_get_userbyid(m.relowner) AS table_owner,
+           pg_has_role(o.owner, 'USAGE') AS is_callers,
+           has_schema_privilege(m.relowner, n.oid, 'CREATE') OR u.rolsuper AS is_allowed
+    FROM object o JOIN managed m ON m.oid = o.tbl JOIN pg_namespace n ON n.oid = o.namespace
+    JOIN pg_roles u ON u.rolname = current_user
+    WHERE o.owner <> m.relowner
+    ORDER BY array_position($4, o.tbl), o.relation, o.what, n.nspname, o.name
+"""
+
+
+def belongings(hierarchy: Hierarchy) -> list[Belonging]:
+    """All of them, table by table."""
+    rows = database.query(
+        _BELONGINGS,
+        ("oid", "text", "text", "oid[]"),
+        (hierarchy.root.oid, MARK, ANY_COMMENT, [table.oid for table in hierarchy.tables]),
+    )
+    return [
+        Belonging(
+            row["tbl"],
+            row["what"],
+            row["schema"],
+            row["name"],
+            row["arguments"],
+            row["relation"],
+            row["of"],
+            row["owner"],
+            row["table_owner"],
+            row["is_callers"],
+            row["is_allowed"],
+        )
+        for row in rows
+    ]
+
+
+def role_name(oid: int) -> str:
+    """What a role is called, or was."""
+    return str(database.query("SELECT pg_get_userbyid($1) AS name", ("oid",), (oid,))[0]["name"])
 ''','catalog.page': r'''"""Pages that are there."""
 
 from __future__ import annotations
@@ -19225,7 +19454,7 @@ def _ownership(partition: Partition, wanted: Properties) -> list[Difference]:
     if state.owner == wanted.owner:
         return []
     statement = compose("ALTER TABLE {} OWNER TO {}", state.identifier, Identifier(wanted.owner))
-    # dp.sync works as the owner of the tables, who may not take a partition from another role
+    # the owner of the tables may not take a partition from another role: dp.sync does it as its caller, see ownership
     return [Difference(state.identifier, OWNER, "", wanted.owner, state.owner, (statement,), HAND)]
 
 
@@ -19949,6 +20178,7 @@ from ..sql import Identifier
 from .ageing import AgeingPolicy
 from .detached import DetachedSlice
 from .difference import Difference
+from .ownership import Belonging
 from .schedule import Jobs, Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
@@ -20005,6 +20235,7 @@ class Facts(NamedTuple):
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
+    belongings: tuple[Belonging, ...]  # what belongs to its tables, and to another role than they do
     outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
     outdated_functions: tuple[Identifier, ...]  # generated ones that name tables as they were called before
     jobs: tuple[Recorded, ...]
@@ -20024,7 +20255,15 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_jobs, findings_names, findings_server, findings_views
+from . import (
+    findings_foundation,
+    findings_global,
+    findings_jobs,
+    findings_names,
+    findings_owner,
+    findings_server,
+    findings_views,
+)
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC, TEMPLATE
@@ -20047,6 +20286,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_statistics(hierarchy, facts),
         *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
+        *findings_owner.findings(hierarchy, facts),
         *findings_views.findings(facts),
         *findings_names.findings(hierarchy, facts),
         *findings_server.findings(hierarchy, facts),
@@ -20549,6 +20789,51 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         statement = schedule.again(root.identifier).text
         found.append(Finding(WARNING, "job of a renamed table", root.identifier.text, text, statement))
     return found
+''','plan.findings_owner': r'''"""What belongs to the tables of a hierarchy, and did not go along when they got another owner."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from . import ownership
+from .finding import ERROR, WARNING, Facts, Finding
+from .ownership import HOLDS_UP, WITH_RIGHTS, Belonging
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """One or two for each table and former owner, and one for each function that only its own mark tells of."""
+    shown = [each for each in facts.belongings if each.what not in (ownership.PARTITION, *ownership.OF_DETACHED)]
+    followed = ownership.followed(list(facts.belongings), None)
+    found = []
+    for own in ownership.by_owner([each for each in shown if each in followed]).values():
+        found += _told(hierarchy, own)
+    return found + [_marked(each) for each in shown if each not in followed]
+
+
+def _told(hierarchy: Hierarchy, own: list[Belonging]) -> list[Finding]:
+    table, owner, new = hierarchy.table(own[0].table).identifier, own[0].owner, own[0].table_owner
+    statement = ownership.synchronise(hierarchy.root.identifier).text
+    rights = f" Functions among them run with the rights of {owner}, who can change what they do."
+    by = " The call takes a superuser, or a member of both roles."
+    found = []
+    holding = [each for each in own if each.what in HOLDS_UP]
+    if holding:
+        text = f"Of {owner}, while the table is of {new}: {ownership.told(holding)}. No slice can be made or dropped."
+        text += rights + by
+        found.append(Finding(ERROR, "global index of another owner", table.text, text, statement))
+    others = [each for each in own if each.what not in HOLDS_UP]
+    if others:
+        text = f"Of {owner}, while the table is of {new}: {ownership.told(others)}."
+        text += (rights if any(each.what in WITH_RIGHTS for each in others) else "") + by
+        found.append(Finding(WARNING, "owner not followed", table.text, text, statement))
+    return found
+
+
+def _marked(each: Belonging) -> Finding:
+    text = (
+        f"The function looks like a {each.what} of a table of {each.table_owner}, and is of {each.owner}: it does not"
+        " follow its table. If it is what it looks like, give it to the owner."
+    )
+    return Finding(WARNING, "owner not followed", each.signature.text, text, ownership.give(each).text)
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
 
 from __future__ import annotations
@@ -22552,6 +22837,120 @@ def _record(leaf: Leaf, index: OrderIndex, root: Identifier) -> SQL:
         root=Literal(root.text),
         index=Literal(index.name),
     )
+''','plan.ownership': r'''"""What belongs to a hierarchy's tables belongs to their owners: what carries it to another one.
+
+PostgreSQL leaves with the former owner whatever is no part of a table: partitions, and all that dp has made beside it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..operation import ACCESS_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, compose
+
+PARTITION, TEMPLATE, SIDE, DETACHED = "partition", "template", "side table", "detached slice"
+VIEW, STATISTICS = "writable view", "statistics object"
+DETACHED_STATISTICS = "statistics object of a detached slice"
+OF_DETACHED = (DETACHED, DETACHED_STATISTICS)
+KEEPER, FILLER, FUNCTION = "trigger function of a global index", "function that fills keys", "trigger function"
+LOOKUP, PAGE = "lookup", "page"
+
+COMMANDS = {
+    **dict.fromkeys((PARTITION, TEMPLATE, SIDE, DETACHED), "TABLE"),
+    VIEW: "VIEW",
+    **dict.fromkeys((STATISTICS, DETACHED_STATISTICS), "STATISTICS"),
+    **dict.fromkeys((KEEPER, FILLER, FUNCTION, LOOKUP, PAGE), "FUNCTION"),
+}
+WITH_RIGHTS = (KEEPER, FILLER)  # of their owner: SECURITY DEFINER
+BY_MARK = (LOOKUP, PAGE)  # which anybody can write into a function of his own
+HOLDS_UP = (SIDE, KEEPER)  # without them no slice can be made, attached or dropped
+
+
+class Belonging(NamedTuple):
+    """Something that belongs to a table, and has another owner than the table."""
+
+    table: int
+    what: str  # one of the words above
+    schema: str
+    name: str
+    arguments: str | None  # of a function: the types, as its signature has them
+    relation: int  # the oid of a table or view; else 0
+    of: int  # what a trigger function serves: the oid of its side table, view or table; else 0
+    owner: str
+    table_owner: str
+    is_callers: bool  # whether the caller may give it away
+    is_allowed: bool  # whether the table's owner may have it in this schema; superusers do not ask
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def signature(self) -> SQL:
+        """Its name as ALTER takes it."""
+        if self.arguments is None:
+            return SQL(self.identifier.text)
+        return compose("{}({})", self.identifier, SQL(self.arguments))
+
+
+def followed(found: list[Belonging], former: set[str] | None) -> list[Belonging]:
+    """Those that go along to the new owner; ``former``: from whom, where that is known.
+
+    What only a mark tells goes along with what is known for certain: else anybody could have a function of his given
+    to the owner of the table. A slice that was detached may have been given away on purpose.
+    """
+    if former is None:
+        found = [each for each in found if each.what not in OF_DETACHED]
+        former = {each.owner for each in found if each.what not in (PARTITION, *BY_MARK)}
+        return [each for each in found if each.owner in former or each.what == PARTITION]
+    return [each for each in found if each.owner in former]
+
+
+def step(each: Belonging, written: SQL | None, locks: int) -> Step:
+    """Give it to its table's owner.
+
+    What the former owner has made of it must not run with the rights of the new one: a function that runs with those
+    of its owner is ``written`` anew, what else is called is told to run with those of whoever calls.
+    ``locks``: what a table takes with its indexes.
+    """
+    statements = [give(each)]
+    if written is not None:
+        statements.append(written)
+    elif each.arguments is not None:
+        statements.insert(0, compose("ALTER FUNCTION {} SECURITY INVOKER", each.signature))
+    elif each.what == VIEW:
+        statements.insert(0, compose("ALTER VIEW {} SET (security_invoker = true)", each.signature))
+    if not each.relation:
+        return Step(tuple(Operation(each.identifier, one) for one in statements), is_atomic=True)
+    tree = ((each.relation, locks),)
+    operations = [Operation(each.identifier, one, ACCESS_EXCLUSIVE, (each.relation,), 1, tree) for one in statements]
+    return Step(tuple(operations), is_atomic=True)
+
+
+def give(each: Belonging) -> SQL:
+    """The statement."""
+    return compose("ALTER {} {} OWNER TO {}", SQL(COMMANDS[each.what]), each.signature, Identifier(each.table_owner))
+
+
+def told(found: list[Belonging], most: int = 5) -> str:
+    """Some of them in words."""
+    words = [f"{each.what} {each.signature}" for each in found[:most]]
+    return ", ".join(words) + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
+def by_owner(found: list[Belonging]) -> dict[tuple[int, str], list[Belonging]]:
+    """By table, and who has them."""
+    groups: dict[tuple[int, str], list[Belonging]] = {}
+    for each in found:
+        groups.setdefault((each.table, each.owner), []).append(each)
+    return groups
+
+
+def synchronise(root: Identifier) -> SQL:
+    """The call that carries what was not carried."""
+    return compose("CALL dp.sync({})", Literal(root.text))
 ''','plan.page': r'''"""Pages: functions that return the first rows of a question, the newest slice first, with plans that are kept.
 
 To plan the reading of a leaf takes longer than to read it, the more indexes it has. So a page has a statement for each
@@ -23118,7 +23517,7 @@ from .. import naming
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, compose
 from . import alter, trees
-from .difference import OWNER, Difference
+from .difference import Difference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23200,14 +23599,6 @@ def _template_action(change: Change) -> Composable | None:
             return compose("ALTER COLUMN {} RESET ({})", column, option)
         return compose("ALTER COLUMN {} SET ({} = {})", column, option, Literal(change.after))
     return None
-
-
-def owner_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
-    """The template's new owner."""
-    if all(each.aspect != OWNER for each in changes):
-        return []
-    owner = Identifier(target.table.owner)
-    return alter.on_template(target, lambda template: compose("ALTER TABLE {} OWNER TO {}", template, owner))
 
 
 def schema_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
@@ -26186,16 +26577,10 @@ def _set_default(view: Identifier, column: str, default: str | None) -> SQL:
 
 
 def _function(wanted: WantedView, purpose: str) -> list[SQL]:
-    """A trigger function and its trigger. What fills keys reads parents as their owner, as foreign keys do."""
+    """A trigger function and its trigger."""
     function = wanted.function(purpose)
-    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if purpose == FILL else ""
     return [
-        compose(
-            "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql{} AS {}",
-            function,
-            SQL(rights),
-            Literal(wanted.sources[purpose]),
-        ),
+        create_function(function, purpose, wanted.sources[purpose]),
         compose("COMMENT ON FUNCTION {}() IS {}", function, Literal(wanted.comment)),
         compose("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", function),
         compose(
@@ -26205,6 +26590,17 @@ def _function(wanted: WantedView, purpose: str) -> list[SQL]:
             function,
         ),
     ]
+
+
+def create_function(function: Identifier, purpose: str, source: str) -> SQL:
+    """A trigger function. What fills keys reads parents as their owner, as foreign keys do."""
+    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if purpose == FILL else ""
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql{} AS {}",
+        function,
+        SQL(rights),
+        Literal(source),
+    )
 
 
 def _grants(access: State) -> tuple[Grant, ...]:
@@ -26821,7 +27217,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_9b32c100e03f', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_1ae5078ec43d', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -26839,8 +27235,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_9b32c100e03f'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_1ae5078ec43d'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -28555,10 +28951,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -28859,10 +29255,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -28881,10 +29277,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -28904,10 +29300,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -28933,10 +29329,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28964,10 +29360,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28988,10 +29384,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -29009,10 +29405,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -29030,10 +29426,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -29064,10 +29460,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29083,10 +29479,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29111,10 +29507,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -29147,10 +29543,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -29172,10 +29568,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -29208,10 +29604,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -29232,10 +29628,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -29252,10 +29648,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -29277,10 +29673,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -29297,10 +29693,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -29318,10 +29714,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -29339,10 +29735,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -29366,10 +29762,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29387,10 +29783,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -29407,10 +29803,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -29426,10 +29822,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -29446,10 +29842,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -29465,10 +29861,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -29485,10 +29881,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -29505,10 +29901,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -29525,10 +29921,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -29545,10 +29941,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -29564,10 +29960,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -29584,10 +29980,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -29619,10 +30015,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -29648,10 +30044,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29668,10 +30064,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -29699,10 +30095,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -29781,10 +30177,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -29884,10 +30280,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -29912,10 +30308,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29937,10 +30333,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -29958,10 +30354,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29979,10 +30375,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -30003,10 +30399,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30033,10 +30429,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30060,10 +30456,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -30081,10 +30477,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -30103,10 +30499,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -30123,10 +30519,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -30143,10 +30539,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -30163,10 +30559,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b32c100e03f'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_1ae5078ec43d'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -30315,10 +30711,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -30333,10 +30729,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -30358,10 +30754,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -30393,10 +30789,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -30418,10 +30814,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -30440,10 +30836,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -30463,10 +30859,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -30484,10 +30880,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -30504,10 +30900,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -30524,10 +30920,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -30543,10 +30939,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -30563,10 +30959,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -30582,16 +30978,17 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
 'Gives slices, leaves and templates what parent and template say: runs the statements of dp.drift, those that write all rows of a leaf anew only with rewrite.
+What belongs to a table and to another role is given to the owner of the table, as far as the caller may: a superuser or a member of both roles may.
 A template that is lost is made anew as the newest leaf is.
-Locks each partition ACCESS EXCLUSIVE, a few in a transaction. Commits step by step. Errors: 2D000 in a transaction block, 42501 owner, 42704, 55006, 55P03.';
+Locks each partition ACCESS EXCLUSIVE, a few in a transaction. Commits step by step. Errors: 2D000 in a transaction block, 42501 not the owner, or the owner may not have things where they are, 42704, 55006, 55P03.';
 
 -- procedures/unconvert.sql.j2
 CREATE PROCEDURE dp.unconvert(
@@ -30601,10 +30998,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b32c100e03f' not in GD:
+if 'dialog_partition_0_1_0_1ae5078ec43d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b32c100e03f'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_1ae5078ec43d'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -58,18 +58,19 @@ def present(lookup: Lookup) -> Present | None:
 def names_its_table(side: GlobalIndex) -> bool:
     """Whether the trigger function of a global index writes to the side table, as that is called now.
 
-    One that is not there, or was replaced by hand, is another matter.
+    One that is not there, or belongs to another role than the table, is another matter.
     """
     rows = database.query(
         "SELECT strpos(p.prosrc, $3) > 0 AS named FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " JOIN dp.global_index_config g ON g.side = $4 JOIN pg_class c ON c.oid = g.tbl AND c.relowner = p.proowner"
         " WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0 AND p.prorettype = 'trigger'::regtype",
-        ("text", "text", "text"),
-        (side.schema, side.name, side.identifier.text),
+        ("text", "text", "text", "oid"),
+        (side.schema, side.name, side.identifier.text, side.oid),
     )
     return not rows or bool(rows[0]["named"])
 
 
 def wanted(table: Table, side: GlobalIndex) -> Wanted:
     """What the trigger function of a global index is made of."""
-    columns = {each.name: each for each in catalog_structure.read(table.oid).columns}
+    columns = {each.name: each for each in catalog_structure.columns(table.oid)}
     return Wanted(side, tuple(columns[name] for name in side.stored), (), side.hash_partitions)
