@@ -129,7 +129,12 @@ def test_a_default_and_types_of_any_schema(owner: psycopg.Connection[Any]) -> No
     owner.execute('CREATE SCHEMA "Ty pes"; CREATE TYPE "Ty pes"."K ind" AS ENUM (\'p\', \'another\')')
     owner.execute('SET search_path = "Ty pes", public')
     query = 'SELECT d."Id", kind, $3 FROM "Dialog" AS d WHERE d."Id" = ANY (ids) AND dp.has_keys(d)'
-    asked = ["We \"ird ' $p", query, '"I d" bigint, k "K ind", n int', "kind \"K ind\" DEFAULT 'p', number int DEFAULT 7"]
+    asked = [
+        "We \"ird ' $p",
+        query,
+        '"I d" bigint, k "K ind", n int',
+        "kind \"K ind\" DEFAULT 'p', number int DEFAULT 7",
+    ]
     assert owner.execute(CREATE, asked).fetchall() != []
     assert owner.execute(CREATE, asked).fetchall() == []
     owner.execute("RESET search_path")
@@ -173,7 +178,7 @@ def test_a_child_s_index_of_a_name_that_must_be_quoted(db: Database) -> None:
         ' CREATE TABLE "We ""ird.Täble" ("I d" bigint PRIMARY KEY, "K""ey" timestamptz NOT NULL);'
         ' CREATE TABLE "chi ld" ("I d" bigint PRIMARY KEY, "of" bigint NOT NULL REFERENCES "We ""ird.Täble");'
         " SELECT dp.create_hierarchy('\"We \"\"ird.Täble\"', 'K\"ey', NULL, slice => '1 month', premake => 0);"
-        " SELECT dp.register_child('\"chi ld\"', '\"We \"\"ird.Täble\"');"
+        ' SELECT dp.register_child(\'"chi ld"\', \'"We ""ird.Täble"\');'
     )
     owner.execute("CALL dp.create_slices(%s, '2025-01-01', '2025-07-01')", ['"We ""ird.Täble"'])
     rows = "FROM generate_series(1, 6) AS n"
@@ -182,7 +187,8 @@ def test_a_child_s_index_of_a_name_that_must_be_quoted(db: Database) -> None:
     owner.execute(f'INSERT INTO "chi ld" ("I d", "of", "K""ey") SELECT n * 10, n, {key} {rows}')  # type: ignore[call-overload]
     create = "SELECT dp.create_joined_lookup('\"chi ld\"', 'parents', %s, 'child bigint, parent bigint')"
     query = (
-        'SELECT c."I d", p."I d" FROM "chi ld" AS c JOIN "We ""ird.Täble" AS "p" ON p."I d" = c."of" AND dp.has_keys("p")'
+        'SELECT c."I d", p."I d" FROM "chi ld" AS c'
+        ' JOIN "We ""ird.Täble" AS "p" ON p."I d" = c."of" AND dp.has_keys("p")'
         ' WHERE c."I d" = ANY (ids) AND dp.has_keys(c)'
     )
     with pytest.raises(psycopg.errors.UndefinedObject, match="global index"):

@@ -44,7 +44,7 @@ def create_joined_lookup(
             "query",
             query,
             "It would be planned for all leaves.",
-            "Add the condition dp.has_keys(a) for each partitioned table that it reads, a being what it is called there.",
+            "Add the condition dp.has_keys(a) for each partitioned table in it, a being its alias.",
         )
     change = Alteration("create_joined_lookup", tbl, dry_run, search_path)
     hierarchy, table = change.target.hierarchy, change.target.table
@@ -111,6 +111,6 @@ def _probe(lookup: plan.JoinedLookup, hierarchy: Hierarchy, change: Alteration) 
                     "query",
                     lookup.query,
                     f"It reads all leaves of {table.identifier}.",
-                    "Add the condition dp.has_keys(a), a being what the table is called there.",
+                    "Add the condition dp.has_keys(a), a being its alias.",
                 )
     return lookup._replace(arguments=signature.arguments, result=signature.result)

@@ -197,13 +197,15 @@ END
 """
 
 
-def probe(lookup: JoinedLookup, name: str, keys: tuple[str, ...], bounds: tuple[int, int] | None) -> tuple[Identifier, SQL]:
+def probe(
+    lookup: JoinedLookup, name: str, keys: tuple[str, ...], bounds: tuple[int, int] | None
+) -> tuple[Identifier, SQL]:
     """A function that is made and called once, to see whether the query can be understood, and what it locks."""
     identifier = Identifier(lookup.table.schema, name)
-    known = [compose("dp_g.{} AS {}", Identifier(key), SQL(f"key_{number}")) for number, key in enumerate(keys, start=1)]
-    text = compose(
-        _PROBE, known=comma_list(known), side=lookup.side.identifier, query=_bound(lookup, keys, bounds)
-    )
+    known = [
+        compose("dp_g.{} AS {}", Identifier(key), SQL(f"key_{number}")) for number, key in enumerate(keys, start=1)
+    ]
+    text = compose(_PROBE, known=comma_list(known), side=lookup.side.identifier, query=_bound(lookup, keys, bounds))
     return identifier, _create(lookup, identifier, "force_generic_plan" if bounds else "force_custom_plan", text)
 
 
@@ -213,9 +215,7 @@ def refresh(present: Present, keys: tuple[str, ...], points: tuple[int, ...]) ->
     return [] if is_same else [create(present.lookup, keys, points)]
 
 
-def replace(
-    lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], points: tuple[int, ...]
-) -> list[SQL]:
+def replace(lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
     """What makes the function that was asked for of the one that is there, whose columns cannot be altered."""
     if present is None:
         return [create(lookup, keys, points)]
