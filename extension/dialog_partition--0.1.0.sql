@@ -4185,7 +4185,7 @@ def present_layout(hierarchy: Hierarchy) -> Layout:
 
 from __future__ import annotations
 
-from .. import execute
+from .. import database, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import joined_lookup as catalog_joined
 from ..catalog import lookup as catalog
@@ -4203,7 +4203,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context
-    from ..sql import SQL
+    from ..plan.function_settings import Setting
+    from ..sql import SQL, Identifier
 
 FUNCTION_LOCKS = 6
 
@@ -4221,31 +4222,37 @@ def operations(hierarchy: Hierarchy) -> list[Operation]:
 
 def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
     """What a change asks for of each lookup function that is there."""
-    return [
-        Operation(lookup.identifier, each, locks=FUNCTION_LOCKS)
-        for table in hierarchy.tables
-        for side in table.global_indexes
-        for lookup in catalog.served(hierarchy, table, side)
-        for present in [catalog.present(lookup)]
-        if present is not None
-        for each in change(lookup, present)
-    ]
+    found = []
+    for table in hierarchy.tables:
+        for side in table.global_indexes:
+            for lookup in catalog.served(hierarchy, table, side):
+                present = catalog.present(lookup)
+                if present is not None:
+                    found += _of_function(lookup.identifier, change(lookup, present), present.settings)
+    return found
 
 
 def of_queries(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages and joined lookups that are there lack."""
     points = plan.newest(hierarchy)
-    pages = [
-        Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
-        for there in catalog_page.present(hierarchy)
-        for each in plan_page.refresh(there, points)
-    ]
-    joined = [
-        Operation(there.lookup.identifier, each, locks=FUNCTION_LOCKS)
-        for there in catalog_joined.present(hierarchy)
-        for each in plan_joined.refresh(there, hierarchy.policy.partition_keys, points)
-    ]
-    return pages + joined
+    found = []
+    for page in catalog_page.present(hierarchy):
+        found += _of_function(page.page.identifier, plan_page.refresh(page, points), page.settings)
+    for joined in catalog_joined.present(hierarchy):
+        statements = plan_joined.refresh(joined, hierarchy.policy.partition_keys, points)
+        found += _of_function(joined.lookup.identifier, statements, joined.settings)
+    return found
+
+
+def _of_function(function: Identifier, statements: list[SQL], settings: tuple[Setting, ...]) -> list[Operation]:
+    """A function is written anew; it cannot keep what its owner may not give it."""
+    lost = [each.name for each in settings if not each.is_allowed] if statements else []
+    if lost:
+        database.warning(
+            f"function {function} is written anew and loses what a superuser has set for it: {', '.join(lost)}."
+            " ALTER FUNCTION ... SET gives it again."
+        )
+    return [Operation(function, each, locks=FUNCTION_LOCKS) for each in statements]
 
 
 def run(hierarchy: Hierarchy, call: Context) -> None:
@@ -5376,15 +5383,16 @@ the caller. No statement of it runs code that comes with the tables.
 from __future__ import annotations
 
 from .. import database, errors
+from ..catalog import cron as catalog_cron
 from ..catalog import lookup as catalog_lookup
 from ..catalog import ownership as catalog
 from ..catalog import writable_view as catalog_view
 from ..operation import Step, merged
-from ..plan import keeping
+from ..plan import keeping, schedule
 from ..plan import ownership as plan
 from ..plan import writable_view as plan_view
 from ..plan.ownership import FILLER, KEEPER, Belonging
-from ..sql import SQL, Identifier
+from ..sql import SQL, Identifier, Literal, compose
 from . import calls
 
 TYPE_CHECKING = False
@@ -5401,6 +5409,19 @@ def carry(hierarchy: Hierarchy, former: dict[int, int], call: Context) -> None:
         _refuse_schemas(own)
         if own:
             calls.run_in_function(_steps(hierarchy, own), call._replace(owner=None))
+        if table == hierarchy.root.oid:
+            _tell_of_jobs(hierarchy, catalog.role_name(role))
+
+
+def _tell_of_jobs(hierarchy: Hierarchy, former: str) -> None:
+    """pg_cron gives no job to another role."""
+    jobs = catalog_cron.recorded(hierarchy.root.oid)
+    if jobs:
+        ending = " ".join(compose("SELECT cron.unschedule({});", Literal(each.name)).text for each in jobs)
+        database.warning(
+            f"jobs of {hierarchy.root.identifier} in pg_cron still run as {former}, and fail: {ending} in a session of"
+            f" {former}, then {schedule.again(hierarchy.root.identifier)}"
+        )
 
 
 def synchronise(hierarchy: Hierarchy, call: Context) -> None:
@@ -10390,6 +10411,31 @@ def pending_to(parents: list[int]) -> list[ForeignKey]:
     """The foreign keys that wait for the registration of their tables under some parents."""
     rows = database.query(f"{_PENDING} WHERE parent = ANY ($1) ORDER BY child::text, name", ("oid[]",), (parents,))
     return [_foreign_key(row) for row in rows]
+''','catalog.function_settings': r'''"""Reading the settings that somebody gave a generated function."""
+
+from __future__ import annotations
+
+from .. import database
+from ..plan.function_settings import Setting
+
+# As ALTER FUNCTION judges it, which takes a name of no module that is loaded for a superuser's.
+_ALLOWED = """
+    SELECT s.name FROM unnest($1) AS s (name)
+    WHERE has_parameter_privilege($2, s.name, 'SET')
+       OR EXISTS (SELECT FROM pg_settings g WHERE lower(g.name) = lower(s.name) AND g.context = 'user'
+                  AND g.short_desc <> 'GUC placeholder variable')
+"""
+
+
+def added(configuration: list[str] | None, own: tuple[str, ...], owner: str) -> tuple[Setting, ...]:
+    """Those of pg_proc.proconfig beside the function's own."""
+    pairs = [each.partition("=") for each in configuration or ()]
+    found = [(name, value) for name, _, value in pairs if name not in own]
+    if not found:
+        return ()
+    rows = database.query(_ALLOWED, ("text[]", "name"), ([name for name, _ in found], owner))
+    allowed = {row["name"] for row in rows}
+    return tuple(Setting(name, value, name in allowed) for name, value in found)
 ''','catalog.global_index': r'''"""Reading global indexes, and what is needed to make one."""
 
 from __future__ import annotations
@@ -10892,8 +10938,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import database
-from ..plan.joined_lookup import MARK, Present, read
+from ..plan.joined_lookup import MARK, OWN_SETTINGS, Present, read
 from ..sql import Identifier
+from .function_settings import added
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10914,7 +10961,8 @@ def present(hierarchy: Hierarchy) -> list[Present]:
     """The joined lookups of a hierarchy's tables, and what they do now."""
     rows = database.query(
         "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
-        " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result"
+        " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
+        " p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE p.proowner = ANY (ARRAY(SELECT c.relowner FROM pg_class c WHERE c.oid = ANY ($1)))"
         " AND p.proretset AND starts_with(p.prosrc, $2) ORDER BY p.oid",
@@ -10926,7 +10974,8 @@ def present(hierarchy: Hierarchy) -> list[Present]:
         name = Identifier(row["schema"], row["name"])
         lookup = read(hierarchy, name, row["arguments"], row["result"], row["body"])
         if lookup is not None and lookup.identifier == name:
-            found.append(Present(lookup, row["body"]))
+            settings = added(row["settings"], OWN_SETTINGS, row["owner"])
+            found.append(Present(lookup, row["body"], settings))
     return found
 
 
@@ -10996,9 +11045,10 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import ANY_COMMENT, Lookup, Present, newest, precedes
+from ..plan.lookup import ANY_COMMENT, OWN_SETTINGS, Lookup, Present, newest, precedes
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
+from .function_settings import added
 
 
 def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
@@ -11028,7 +11078,7 @@ def present(lookup: Lookup) -> Present | None:
     """The function that returns rows of the lookup's table by its columns, whatever it and the table are called."""
     rows = database.query(
         "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
-        " obj_description(p.oid, 'pg_proc') AS comment"
+        " obj_description(p.oid, 'pg_proc') AS comment, p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = $1 AND p.proowner = c.relowner AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
@@ -11043,7 +11093,10 @@ def present(lookup: Lookup) -> Present | None:
             ANY_COMMENT,
         ),
     )
-    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"], rows[0]["body"]) if rows else None
+    if not rows:
+        return None
+    settings = added(rows[0]["settings"], OWN_SETTINGS, rows[0]["owner"])
+    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"], rows[0]["body"], settings)
 
 
 def names_its_table(side: GlobalIndex) -> bool:
@@ -11277,12 +11330,14 @@ from __future__ import annotations
 
 from .. import database
 from ..model import Hierarchy
+from ..plan.joined_lookup import mark_of
 from ..plan.lookup import ANY_COMMENT
 from ..plan.ownership import (
     DETACHED,
     DETACHED_STATISTICS,
     FILLER,
     FUNCTION,
+    JOINED,
     KEEPER,
     LOOKUP,
     PAGE,
@@ -11336,6 +11391,9 @@ _BELONGINGS = f"""
         SELECT m.oid, CASE WHEN starts_with(p.prosrc, $2) THEN '{PAGE}' ELSE '{LOOKUP}' END, p.oid, 0
         FROM managed m JOIN pg_proc p ON p.prorettype = m.reltype AND p.proretset
         WHERE starts_with(p.prosrc, $2) OR obj_description(p.oid, 'pg_proc') LIKE $3
+        UNION ALL
+        SELECT j.tbl, '{JOINED}', p.oid, 0
+        FROM unnest($4, $5) AS j (tbl, mark) JOIN pg_proc p ON p.proretset AND starts_with(p.prosrc, j.mark)
     ), object (tbl, what, name, namespace, owner, arguments, relation, of) AS (
         SELECT r.tbl, r.what, c.relname, c.relnamespace, c.relowner, NULL, c.oid, 0
         FROM relation r JOIN pg_class c ON c.oid = r.oid
@@ -11363,8 +11421,14 @@ def belongings(hierarchy: Hierarchy) -> list[Belonging]:
     """All of them, table by table."""
     rows = database.query(
         _BELONGINGS,
-        ("oid", "text", "text", "oid[]"),
-        (hierarchy.root.oid, MARK, ANY_COMMENT, [table.oid for table in hierarchy.tables]),
+        ("oid", "text", "text", "oid[]", "text[]"),
+        (
+            hierarchy.root.oid,
+            MARK,
+            ANY_COMMENT,
+            [table.oid for table in hierarchy.tables],
+            [mark_of(table) for table in hierarchy.tables],
+        ),
     )
     return [
         Belonging(
@@ -11394,8 +11458,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import database
+from ..plan.lookup import OWN_SETTINGS
 from ..plan.page import MARK, OWN, Page, Present, read
 from ..sql import Identifier
+from .function_settings import added
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11422,7 +11488,8 @@ class Arguments(NamedTuple):
 def present(hierarchy: Hierarchy) -> list[Present]:
     """The pages of a hierarchy's tables, and what they do now."""
     rows = database.query(
-        f"SELECT n.nspname AS schema, p.proname AS name, {_PARAMETERS} AS parameters, p.prosrc AS body, c.oid AS tbl"
+        f"SELECT n.nspname AS schema, p.proname AS name, {_PARAMETERS} AS parameters, p.prosrc AS body, c.oid AS tbl,"
+        " p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset AND p.proowner = c.relowner"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = ANY ($1) AND starts_with(p.prosrc, $2) ORDER BY p.oid",
@@ -11436,7 +11503,11 @@ def present(hierarchy: Hierarchy) -> list[Present]:
         (read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["parameters"], row["body"], schemas), row)
         for row in rows
     ]
-    return [Present(page, row["body"]) for page, row in found if page is not None]
+    return [
+        Present(page, row["body"], added(row["settings"], OWN_SETTINGS, row["owner"]))
+        for page, row in found
+        if page is not None
+    ]
 
 
 def is_taken(page: Page) -> bool:
@@ -20962,7 +21033,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     again = schedule.again(hierarchy.root.identifier).text
     for job in jobs.seen:
         if not job.is_scheduled:
-            text = "pg_cron has the job no more, or the database was restored elsewhere: it does not run."
+            text = f"{hierarchy.root.owner}, whose the root is, has no such job in pg_cron any more: it does not run."
             found.append(Finding(WARNING, "missing job", job.name, text, again))
         elif job.status == FAILED:
             text = f"Its last run failed: {(job.message or 'pg_cron does not say why').strip()}"
@@ -21479,6 +21550,42 @@ def _deferral(table: Table, key: ForeignKey, deferred: bool) -> list[Operation]:
         "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table.identifier, Identifier(key.name)
     )
     return [Operation(table.identifier, statement, relations=(table.oid,))]
+''','plan.function_settings': r'''"""Settings that somebody gave a generated function: written anew it keeps them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..sql import SQL, Composable, Identifier, Literal, compose
+
+LISTS = ("temp_tablespaces",)  # the one of those with a list of names that a function can be given: it is kept quoted
+
+
+class Setting(NamedTuple):
+    """One that a function has beside its own."""
+
+    name: str
+    value: str
+    is_allowed: bool  # whether the owner of the function may give it to it; else a superuser did
+
+
+def clauses(settings: dict[str, str]) -> SQL:
+    """``SET a = b SET c = d``, as CREATE FUNCTION has them."""
+    return SQL(" ".join(f"SET {name} = {value}" for name, value in settings.items()))
+
+
+def kept(function: Composable, settings: tuple[Setting, ...]) -> list[SQL]:
+    """What gives them to the function again. Grants, owner and comment stay by themselves."""
+    return [
+        compose(
+            "ALTER FUNCTION {} SET {} = {}",
+            function,
+            Identifier(*name.split(".")),
+            SQL(value) if name in LISTS and value != '""' else Literal("" if name in LISTS else value),
+        )
+        for name, value, is_allowed in settings
+        if is_allowed
+    ]
 ''','plan.global_index': r'''"""Global indexes: a side table that holds some columns of all rows of a table, with the partition keys."""
 
 from __future__ import annotations
@@ -21656,7 +21763,9 @@ from typing import NamedTuple
 from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, search_path
+from .function_settings import Setting, clauses, kept
 from .lookup import BY_INDEX, precedes
+from .lookup import OWN_SETTINGS as OF_LOOKUPS
 
 MARK = "-- dialog_partition joined lookup: "  # the first line of a body goes on with what it was asked to be
 IDS = "ids"  # the first parameter of each
@@ -21666,10 +21775,15 @@ _RANGE, _HASH = "dp_each.key_1", "dp_each.key_2"
 
 # The plans are kept, and were made when the tables were smaller and for no Ids in particular: nothing but the order in
 # which the query names the tables, each read by an index for each row of those before it, is right for good.
-AS_WRITTEN = SQL(
-    "SET join_collapse_limit = 1 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off"
-    " SET enable_memoize = off"
-)
+AS_WRITTEN_SETTINGS = {
+    "join_collapse_limit": "1",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    "enable_memoize": "off",
+}
+AS_WRITTEN = clauses(AS_WRITTEN_SETTINGS)
+OWN_SETTINGS = (*OF_LOOKUPS, *AS_WRITTEN_SETTINGS)
 
 
 class JoinedLookup(NamedTuple):
@@ -21700,6 +21814,7 @@ class Present(NamedTuple):
 
     lookup: JoinedLookup
     body: str
+    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
 
 
 def read(hierarchy: Hierarchy, name: Identifier, arguments: str, result: str, body: str) -> JoinedLookup | None:
@@ -21720,6 +21835,11 @@ def read(hierarchy: Hierarchy, name: Identifier, arguments: str, result: str, bo
                 path = tuple(asked["search_path"])
                 return JoinedLookup(table, name.name, side, arguments, result, asked["query"], path)
     return None
+
+
+def mark_of(table: Table) -> str:
+    """What the body of any joined lookup of a table begins with."""
+    return f"{MARK}{json.dumps({_ASKED[0]: table.identifier.text})[:-1]},"
 
 
 def sides(table: Table) -> list[GlobalIndex]:
@@ -21854,8 +21974,9 @@ def probe(
 
 def refresh(present: Present, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the keys their names."""
-    is_same = present.body == body(present.lookup, keys, points).text
-    return [] if is_same else [create(present.lookup, keys, points)]
+    lookup = present.lookup
+    is_same = present.body == body(lookup, keys, points).text
+    return [] if is_same else [create(lookup, keys, points), *kept(lookup.identifier, present.settings)]
 
 
 def replace(lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
@@ -22392,10 +22513,13 @@ from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Slice, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, search_path
 from . import keeping
+from .function_settings import Setting, clauses, kept
 
 # A plan that is kept was made when the leaves were smaller; what looks costly without an index is neither compiled nor
 # given to workers, whose start takes longer than the whole.
-BY_INDEX = SQL("SET enable_seqscan = off SET jit = off SET max_parallel_workers_per_gather = 0")
+BY_INDEX_SETTINGS = {"enable_seqscan": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
+BY_INDEX = clauses(BY_INDEX_SETTINGS)
+OWN_SETTINGS = ("plan_cache_mode", *BY_INDEX_SETTINGS, "standard_conforming_strings", "search_path")
 ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
 
 
@@ -22434,6 +22558,7 @@ class Present(NamedTuple):
     name: str
     comment: str
     body: str
+    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
 
 
 def precedes(first: GlobalIndex, second: GlobalIndex) -> bool:
@@ -22657,13 +22782,15 @@ def follow(lookup: Lookup, present: Present) -> list[SQL]:
     if own.text != lookup.identifier.text:
         name = Identifier(lookup.identifier.name)
         found.append(compose("ALTER FUNCTION {}{} RENAME TO {}", own, types, name))
-    return found + create(lookup)
+    return found + create(lookup) + kept(lookup.signature, present.settings)
 
 
 def refresh(lookup: Lookup, present: Present) -> list[SQL]:
     """What gives the newest slices their statements; without it nothing is wrong, but slower."""
     is_same = present.comment == lookup.comment and present.body == body(lookup).text
-    return [] if is_same else follow(lookup, present) or create(lookup)
+    if is_same:
+        return []
+    return follow(lookup, present) or create(lookup) + kept(lookup.signature, present.settings)
 
 
 def drop(lookup: Lookup) -> SQL:
@@ -23301,16 +23428,16 @@ VIEW, STATISTICS = "writable view", "statistics object"
 DETACHED_STATISTICS = "statistics object of a detached slice"
 OF_DETACHED = (DETACHED, DETACHED_STATISTICS)
 KEEPER, FILLER, FUNCTION = "trigger function of a global index", "function that fills keys", "trigger function"
-LOOKUP, PAGE = "lookup", "page"
+LOOKUP, PAGE, JOINED = "lookup", "page", "joined lookup"
 
 COMMANDS = {
     **dict.fromkeys((PARTITION, TEMPLATE, SIDE, DETACHED), "TABLE"),
     VIEW: "VIEW",
     **dict.fromkeys((STATISTICS, DETACHED_STATISTICS), "STATISTICS"),
-    **dict.fromkeys((KEEPER, FILLER, FUNCTION, LOOKUP, PAGE), "FUNCTION"),
+    **dict.fromkeys((KEEPER, FILLER, FUNCTION, LOOKUP, PAGE, JOINED), "FUNCTION"),
 }
 WITH_RIGHTS = (KEEPER, FILLER)  # of their owner: SECURITY DEFINER
-BY_MARK = (LOOKUP, PAGE)  # which anybody can write into a function of his own
+BY_MARK = (LOOKUP, PAGE, JOINED)  # which anybody can write into a function of his own
 HOLDS_UP = (SIDE, KEEPER)  # without them no slice can be made, attached or dropped
 
 
@@ -23412,6 +23539,7 @@ from typing import NamedTuple
 from .. import keys as key_types
 from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, search_path
+from .function_settings import Setting, kept
 from .lookup import BY_INDEX
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
@@ -23466,6 +23594,7 @@ class Present(NamedTuple):
 
     page: Page
     body: str
+    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
 
 
 def read(table: Table, schema: str, name: str, parameters: str, body: str, schemas: set[str]) -> Page | None:
@@ -23655,7 +23784,9 @@ def names_its_table(present: Present) -> bool:
 
 def refresh(present: Present, points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the table its name."""
-    return [] if present.body == body(present.page, points).text else [_create(present.page, points)]
+    page = present.page
+    is_same = present.body == body(page, points).text
+    return [] if is_same else [_create(page, points), *kept(page.identifier, present.settings)]
 
 
 def replace(page: Page, present: Present | None, points: tuple[int, ...]) -> list[SQL]:
@@ -27664,7 +27795,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_7e275cbcbf46', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_f051f626b6ee', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -27682,8 +27813,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_7e275cbcbf46'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_f051f626b6ee'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.function_settings', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.function_settings', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -29398,10 +29529,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -29702,10 +29833,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -29724,10 +29855,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -29747,10 +29878,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -29776,10 +29907,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -29807,10 +29938,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29831,10 +29962,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -29852,10 +29983,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -29873,10 +30004,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -29907,10 +30038,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29926,10 +30057,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29954,10 +30085,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -29990,10 +30121,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -30015,10 +30146,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -30051,10 +30182,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -30075,10 +30206,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -30100,10 +30231,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'lookup_name': lookup_name, 'query': query, 'returns': returns, 'parameters': parameters, 'key_column': key_column, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_joined_lookup IS
@@ -30120,10 +30251,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -30145,10 +30276,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -30165,10 +30296,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -30186,10 +30317,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -30207,10 +30338,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -30234,10 +30365,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30255,10 +30386,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -30275,10 +30406,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -30294,10 +30425,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -30314,10 +30445,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -30333,10 +30464,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -30353,10 +30484,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -30373,10 +30504,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -30393,10 +30524,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -30413,10 +30544,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -30432,10 +30563,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -30452,10 +30583,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -30487,10 +30618,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -30516,10 +30647,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30536,10 +30667,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -30567,10 +30698,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -30649,10 +30780,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -30752,10 +30883,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -30780,10 +30911,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30805,10 +30936,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -30826,10 +30957,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -30847,10 +30978,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -30871,10 +31002,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30901,10 +31032,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30928,10 +31059,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -30949,10 +31080,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -30971,10 +31102,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -30991,10 +31122,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -31011,10 +31142,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -31031,10 +31162,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7e275cbcbf46'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f051f626b6ee'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -31183,10 +31314,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -31201,10 +31332,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -31226,10 +31357,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -31261,10 +31392,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -31286,10 +31417,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -31308,10 +31439,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -31331,10 +31462,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -31352,10 +31483,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -31372,10 +31503,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -31392,10 +31523,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -31411,10 +31542,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -31431,10 +31562,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -31450,10 +31581,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -31470,10 +31601,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7e275cbcbf46' not in GD:
+if 'dialog_partition_0_1_0_f051f626b6ee' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7e275cbcbf46'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f051f626b6ee'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -71,6 +71,8 @@ def prepare(db: Database, form: str) -> None:
     call(owner, "SELECT dp.create_global_index", ROOT, "{I d}", hash_partitions=2)
     call(owner, "SELECT dp.create_global_index", CHILD, "{id}")
     call(owner, "SELECT dp.create_page", ROOT, "new est", "who text", "t.party = who", 't."I d" DESC')
+    query = 'SELECT i.id FROM "Sch ema".item AS i WHERE i.parent = ANY (ids) AND dp.has_keys(i)'
+    call(owner, "SELECT dp.create_joined_lookup", ROOT, "join ed", query, "item bigint")
     call(owner, "SELECT dp.create_writable_views", ROOT, 'the ap"p')
     owner.execute(f"ANALYZE {ROOT}, {CHILD}")
 
@@ -111,6 +113,7 @@ def lives(db: Database, form: str) -> None:
     assert found == [(1,), (2,)]
     assert heir.execute("""SELECT id FROM "Sch ema".item_by_parent('{2}')""").fetchall() == [(20,)]
     assert heir.execute("""SELECT "I d" FROM "Sch ema"."new est"('p', '2030-01-01', 9)""").fetchall() == [(2,), (1,)]
+    assert heir.execute("""SELECT item FROM "Sch ema"."join ed"('{2}')""").fetchall() == [(20,)]
     heir.execute(f"UPDATE {ROOT} SET at = '2025-03-03' WHERE \"I d\" = 1")  # type: ignore[call-overload]
     call(heir, "SELECT dp.drop_slice", ROOT, "2025-02-01")
     call(heir, "SELECT dp.attach_slice", ROOT, "2024-12-01")

@@ -7,15 +7,16 @@ the caller. No statement of it runs code that comes with the tables.
 from __future__ import annotations
 
 from .. import database, errors
+from ..catalog import cron as catalog_cron
 from ..catalog import lookup as catalog_lookup
 from ..catalog import ownership as catalog
 from ..catalog import writable_view as catalog_view
 from ..operation import Step, merged
-from ..plan import keeping
+from ..plan import keeping, schedule
 from ..plan import ownership as plan
 from ..plan import writable_view as plan_view
 from ..plan.ownership import FILLER, KEEPER, Belonging
-from ..sql import SQL, Identifier
+from ..sql import SQL, Identifier, Literal, compose
 from . import calls
 
 TYPE_CHECKING = False
@@ -32,6 +33,19 @@ def carry(hierarchy: Hierarchy, former: dict[int, int], call: Context) -> None:
         _refuse_schemas(own)
         if own:
             calls.run_in_function(_steps(hierarchy, own), call._replace(owner=None))
+        if table == hierarchy.root.oid:
+            _tell_of_jobs(hierarchy, catalog.role_name(role))
+
+
+def _tell_of_jobs(hierarchy: Hierarchy, former: str) -> None:
+    """pg_cron gives no job to another role."""
+    jobs = catalog_cron.recorded(hierarchy.root.oid)
+    if jobs:
+        ending = " ".join(compose("SELECT cron.unschedule({});", Literal(each.name)).text for each in jobs)
+        database.warning(
+            f"jobs of {hierarchy.root.identifier} in pg_cron still run as {former}, and fail: {ending} in a session of"
+            f" {former}, then {schedule.again(hierarchy.root.identifier)}"
+        )
 
 
 def synchronise(hierarchy: Hierarchy, call: Context) -> None:

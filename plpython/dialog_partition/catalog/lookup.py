@@ -5,9 +5,10 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import ANY_COMMENT, Lookup, Present, newest, precedes
+from ..plan.lookup import ANY_COMMENT, OWN_SETTINGS, Lookup, Present, newest, precedes
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
+from .function_settings import added
 
 
 def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
@@ -37,7 +38,7 @@ def present(lookup: Lookup) -> Present | None:
     """The function that returns rows of the lookup's table by its columns, whatever it and the table are called."""
     rows = database.query(
         "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
-        " obj_description(p.oid, 'pg_proc') AS comment"
+        " obj_description(p.oid, 'pg_proc') AS comment, p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = $1 AND p.proowner = c.relowner AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
@@ -52,7 +53,10 @@ def present(lookup: Lookup) -> Present | None:
             ANY_COMMENT,
         ),
     )
-    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"], rows[0]["body"]) if rows else None
+    if not rows:
+        return None
+    settings = added(rows[0]["settings"], OWN_SETTINGS, rows[0]["owner"])
+    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"], rows[0]["body"], settings)
 
 
 def names_its_table(side: GlobalIndex) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .. import database
 from ..model import Hierarchy
+from ..plan.joined_lookup import mark_of
 from ..plan.lookup import ANY_COMMENT
 from ..plan.ownership import (
     DETACHED,
     DETACHED_STATISTICS,
     FILLER,
     FUNCTION,
+    JOINED,
     KEEPER,
     LOOKUP,
     PAGE,
@@ -63,6 +65,9 @@ _BELONGINGS = f"""
         SELECT m.oid, CASE WHEN starts_with(p.prosrc, $2) THEN '{PAGE}' ELSE '{LOOKUP}' END, p.oid, 0
         FROM managed m JOIN pg_proc p ON p.prorettype = m.reltype AND p.proretset
         WHERE starts_with(p.prosrc, $2) OR obj_description(p.oid, 'pg_proc') LIKE $3
+        UNION ALL
+        SELECT j.tbl, '{JOINED}', p.oid, 0
+        FROM unnest($4, $5) AS j (tbl, mark) JOIN pg_proc p ON p.proretset AND starts_with(p.prosrc, j.mark)
     ), object (tbl, what, name, namespace, owner, arguments, relation, of) AS (
         SELECT r.tbl, r.what, c.relname, c.relnamespace, c.relowner, NULL, c.oid, 0
         FROM relation r JOIN pg_class c ON c.oid = r.oid
@@ -90,8 +95,14 @@ def belongings(hierarchy: Hierarchy) -> list[Belonging]:
     """All of them, table by table."""
     rows = database.query(
         _BELONGINGS,
-        ("oid", "text", "text", "oid[]"),
-        (hierarchy.root.oid, MARK, ANY_COMMENT, [table.oid for table in hierarchy.tables]),
+        ("oid", "text", "text", "oid[]", "text[]"),
+        (
+            hierarchy.root.oid,
+            MARK,
+            ANY_COMMENT,
+            [table.oid for table in hierarchy.tables],
+            [mark_of(table) for table in hierarchy.tables],
+        ),
     )
     return [
         Belonging(

@@ -15,16 +15,16 @@ VIEW, STATISTICS = "writable view", "statistics object"
 DETACHED_STATISTICS = "statistics object of a detached slice"
 OF_DETACHED = (DETACHED, DETACHED_STATISTICS)
 KEEPER, FILLER, FUNCTION = "trigger function of a global index", "function that fills keys", "trigger function"
-LOOKUP, PAGE = "lookup", "page"
+LOOKUP, PAGE, JOINED = "lookup", "page", "joined lookup"
 
 COMMANDS = {
     **dict.fromkeys((PARTITION, TEMPLATE, SIDE, DETACHED), "TABLE"),
     VIEW: "VIEW",
     **dict.fromkeys((STATISTICS, DETACHED_STATISTICS), "STATISTICS"),
-    **dict.fromkeys((KEEPER, FILLER, FUNCTION, LOOKUP, PAGE), "FUNCTION"),
+    **dict.fromkeys((KEEPER, FILLER, FUNCTION, LOOKUP, PAGE, JOINED), "FUNCTION"),
 }
 WITH_RIGHTS = (KEEPER, FILLER)  # of their owner: SECURITY DEFINER
-BY_MARK = (LOOKUP, PAGE)  # which anybody can write into a function of his own
+BY_MARK = (LOOKUP, PAGE, JOINED)  # which anybody can write into a function of his own
 HOLDS_UP = (SIDE, KEEPER)  # without them no slice can be made, attached or dropped
 
 
