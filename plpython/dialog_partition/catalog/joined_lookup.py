@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .. import database
-from ..plan.joined_lookup import MARK, Present, read
+from ..plan.joined_lookup import MARK, OWN_SETTINGS, Present, read
 from ..sql import SQL, Identifier
+from .function_settings import added
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def _of_owners(hierarchy: Hierarchy) -> list[Present]:
     rows = database.query(
         "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body, p.oid::regprocedure::text AS signature,"
         " pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
-        " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result"
+        " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
+        " p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE p.proowner = ANY (ARRAY(SELECT c.relowner FROM pg_class c WHERE c.oid = ANY ($1)))"
         " AND p.proretset AND starts_with(p.prosrc, $2) ORDER BY p.oid",
@@ -47,8 +49,8 @@ def _of_owners(hierarchy: Hierarchy) -> list[Present]:
     for row in rows:
         identifier = Identifier(row["schema"], row["name"])
         texts = (row["described"], row["arguments"], row["result"], row["body"])
-        function = Present(identifier, SQL(row["signature"]), *texts, "")
-        known = read(hierarchy, function)
+        settings = added(row["settings"], OWN_SETTINGS, row["owner"])
+        known = read(hierarchy, Present(identifier, SQL(row["signature"]), *texts, settings))
         if known is not None:
             found.append(known)
     return found

@@ -15,7 +15,9 @@ from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, search_path
 from . import question
+from .function_settings import Setting, clauses, kept
 from .lookup import BY_INDEX, precedes
+from .lookup import OWN_SETTINGS as OF_LOOKUPS
 
 MARK = "-- dialog_partition joined lookup: "  # the first line of a body goes on with what it was asked to be
 IDS = "ids"  # the first parameter of each
@@ -23,12 +25,18 @@ _ASKED = ("table", "column", "query", "search_path")
 _NEXT = re.compile(
     r"""['"$]|\bdp\s*\.\s*has_keys\s*\(\s*("(?:[^"]|"")+"|[^\W\d][\w$]*)\s*\)""", re.IGNORECASE
 )  # what a query must be read on at: a constant or quoted name, or where the keys of an alias are asked for
+
 # The plans are kept, and were made when the tables were smaller and for no Ids in particular: nothing but the order in
 # which the query names the tables, each read by an index for each row of those before it, is right for good.
-AS_WRITTEN = SQL(
-    "SET join_collapse_limit = 1 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off"
-    " SET enable_memoize = off"
-)
+AS_WRITTEN_SETTINGS = {
+    "join_collapse_limit": "1",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    "enable_memoize": "off",
+}
+AS_WRITTEN = clauses(AS_WRITTEN_SETTINGS)
+OWN_SETTINGS = (*OF_LOOKUPS, *AS_WRITTEN_SETTINGS)
 
 
 class JoinedLookup(NamedTuple):
@@ -58,7 +66,8 @@ class Present(NamedTuple):
     arguments: str
     result: str
     body: str
-    table: str  # that it was asked for, by the name that the table had
+    settings: tuple[Setting, ...]  # that somebody gave it beside its own
+    table: str = ""  # that it was asked for, by the name that the table had
     lookup: JoinedLookup | None = None  # None: the hierarchy has no such table, or no global index of the column
 
 
@@ -77,6 +86,11 @@ def read(hierarchy: Hierarchy, function: Present) -> Present | None:
             )
             return function._replace(lookup=lookup)
     return function
+
+
+def mark_of(table: Table) -> str:
+    """What the body of any joined lookup of a table begins with."""
+    return f"{MARK}{json.dumps({_ASKED[0]: table.identifier.text})[:-1]},"
 
 
 def sides(table: Table) -> list[GlobalIndex]:
@@ -241,7 +255,7 @@ def refresh(present: Present, keys: tuple[str, ...], points: tuple[int, ...]) ->
     lookup = present.lookup
     if lookup is None or present.body == body(lookup, keys, points).text:
         return []
-    return [create(lookup, keys, points)]
+    return [create(lookup, keys, points), *kept(lookup.identifier, present.settings)]
 
 
 def replace(lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
