@@ -65,10 +65,11 @@ KINDS = {
 def test_any_hash_key_and_id(db: Database, kind: str) -> None:
     """Values that are equal and not the same are in one leaf, and found by each of them."""
     owner = db.connect(**{"dp.now": "2025-06-15 00:00+00"})
-    owner.execute(
-        "CREATE SCHEMA e;"
-        " CREATE COLLATION e.no_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
-    )
+    owner.execute("CREATE SCHEMA e")
+    if kind == "no case":
+        if not owner.execute("SELECT FROM pg_collation WHERE collprovider = 'i' LIMIT 1").fetchall():
+            pytest.skip("the server was built without ICU")
+        owner.execute("CREATE COLLATION e.no_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
     with db.server.connect(db.name) as admin:
         admin.execute("CREATE EXTENSION citext SCHEMA e; GRANT USAGE ON SCHEMA e TO PUBLIC")
     owner.execute("CREATE DOMAIN e.word AS e.citext CHECK (VALUE <> ''::e.citext)")
