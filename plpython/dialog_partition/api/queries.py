@@ -135,13 +135,14 @@ def _advised(query: list[Token], search_path: str) -> list[Advice]:
     """All there is to say about one statement."""
     root = catalog.plan(query, search_path)
     names = query_text.names(query)
-    leaves, roots = catalog.leaves(query_plan.relations(root))
+    relations = query_plan.relations(root)
+    leaves, roots = catalog.leaves(relations)
     named = catalog.named(names)
     found = catalog_hierarchy.load_all(sorted(roots | set(named.values()))) if roots or named else []
     by_table = {table.oid: hierarchy for hierarchy in found for table in hierarchy.tables}
     tables = {table.oid: table.name for hierarchy in found for table in hierarchy.tables}
     plan = query_plan.read(root, leaves, names, tables)
-    result = advice.of_readings(plan, by_table, _identities(by_table))
+    result = advice.of_readings(plan, by_table, _identities(by_table), catalog.sides(relations))
     setting = advice_joins.Setting(catalog_server.server().partitionwise_join, "collate" in names)
     result += advice_joins.of_joins(plan, by_table, setting)
     if plan.is_refuted:
