@@ -815,6 +815,8 @@ def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: 
     _refuse_predicates(hierarchy)
     for each in (*remembered, *by_hand):
         _refuse_unlike(hierarchy, each)
+        if hierarchy.table(each.table).global_indexes:
+            obstacles.refuse_hidden_rows(each.identifier, is_whole=False)
     if not spec.is_default:
         obstacles.refuse(obstacles.rows_in_default(hierarchy, [spec]))
     return calls.run_in_function([plan.attach_step(hierarchy, [*remembered, *by_hand])], call)
@@ -2103,6 +2105,7 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
     if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
+        operations += following.of_renamed_column(change.target.hierarchy, change.target.table, column_name, new_name)
         return with_readable_policies(change, change.run(operations, "column", new_name))
     return with_readable_policies(
         change, change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
@@ -4180,11 +4183,12 @@ from .. import execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import lookup as catalog
 from ..catalog import page as catalog_page
-from ..model import Hierarchy, SliceSpec
+from ..model import Hierarchy, SliceSpec, Table
 from ..operation import Operation, Step
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
+from ..sql import SQL, Identifier, compose
 from . import calls
 
 TYPE_CHECKING = False
@@ -4192,7 +4196,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context
-    from ..sql import SQL
 
 FUNCTION_LOCKS = 6
 
@@ -4219,6 +4222,29 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
         if present is not None
         for each in change(lookup, present)
     ]
+
+
+def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) -> list[Operation]:
+    """Lookups by a column that gets another name are named after it, as are their parameters, which cannot be renamed.
+
+    The hierarchy may be read before or behind the change.
+    """
+    found = []
+    for owner in hierarchy.tables:
+        for side in owner.global_indexes:
+            for lookup in catalog.served(hierarchy, owner, side):
+                former, renamed = (
+                    lookup._replace(columns=tuple(name if each in (old, new) else each for each in lookup.columns))
+                    for name in (old, new)
+                )
+                if lookup.table.oid != table.oid or former.columns == renamed.columns:
+                    continue
+                present = catalog.present(former)
+                if present is not None:
+                    types = SQL(former.signature.text[len(former.identifier.text) :])
+                    drop = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), types)
+                    found += [drop, *plan.create(renamed)]
+    return [Operation(table.identifier, each, locks=FUNCTION_LOCKS) for each in found]
 
 
 def of_pages(hierarchy: Hierarchy) -> list[Operation]:
@@ -4272,7 +4298,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
 from ..sql import SQL, Identifier, compose, names
-from . import calls, probing, view_upkeep
+from . import calls, obstacles, probing, view_upkeep
 from .alteration import LOCKS_OF_CALL, Alteration
 from .concurrently import run_counted
 
@@ -4518,6 +4544,7 @@ def _present(change: Alteration, wanted: keeping.Wanted) -> GlobalIndex | None:
 def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> list[Operation]:
     """The side table, what keeps it, and what is remembered of it."""
     target, side = change.target, wanted.side
+    obstacles.refuse_hidden_rows(target.identifier, is_whole=True)
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", target.identifier)
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
     found = [Operation(target.identifier, lock, SHARE_ROW_EXCLUSIVE, target.relations, LOCKS_OF_CALL, tree)]
@@ -4715,6 +4742,7 @@ from __future__ import annotations
 
 from .. import errors, naming
 from ..catalog import detached as catalog_detached
+from ..catalog import global_index as catalog_global_index
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy, SliceSpec
@@ -4821,6 +4849,18 @@ def refuse(found: Obstacles) -> None:
     """Raise the first of them."""
     for error in found.values():
         raise error
+
+
+def refuse_hidden_rows(relation: Identifier, *, is_whole: bool) -> None:
+    """A global index gets entries of the rows that its owner sees: others would be missing, without a word."""
+    hidden = catalog_global_index.hidden_rows(relation, is_whole=is_whole)
+    if hidden is not None:
+        raise errors.NotInPrerequisiteState(
+            f"policies may hide rows of {hidden} from its owner",
+            "Row security is forced on it, and a global index would get no entries of hidden rows.",
+            f"ALTER TABLE {hidden if not is_whole else relation} NO FORCE ROW LEVEL SECURITY for as long as the call"
+            " takes; whoever writes afterwards, the index is kept.",
+        )
 ''','api.online': r'''"""add_constraint_online, set_not_null_online: rules for new rows first, then for those that are there."""
 
 from __future__ import annotations
@@ -5711,6 +5751,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
         retention.refuse_unreadable(hierarchy)
     _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
+    for old, new in plan.renamed_columns(changes):
+        _run(following.of_renamed_column(hierarchy, table, old, new), call)
     facts = catalog_drift.read_table(table)
     late = plan.new_column_operations(target, changes)
     if late:
@@ -5863,7 +5905,8 @@ def _planned(statement: Statement, query: list[Token], search_path: str) -> list
     if code:
         told = ", ".join(code[:MAX_TOLD]) + (", ..." if len(code) > MAX_TOLD else "")
         raise errors.InsufficientPrivilege(
-            f"{statement.role} ran it, and planning it might run code of others with your rights: {told}"
+            f"{statement.role} ran it, and planning it might run code of others with your rights (call as their owner):"
+            f" {told}"
         )
     return _advised(query, search_path)
 
@@ -10255,6 +10298,18 @@ def predicate(table: int, index: str) -> tuple[str, tuple[str, ...]]:
     return rows[0]["predicate"], tuple(rows[0]["columns"])
 
 
+def hidden_rows(relation: Identifier, *, is_whole: bool) -> str | None:
+    """A table, or also a partition of it, whose rows policies may hide from its owner."""
+    rows = database.query(
+        "SELECT c.oid::regclass::text AS name FROM pg_partition_tree($1::regclass) t JOIN pg_class c ON c.oid = t.relid"
+        " JOIN pg_roles r ON r.oid = c.relowner WHERE c.relrowsecurity AND c.relforcerowsecurity"
+        " AND NOT r.rolbypassrls AND NOT r.rolsuper AND (t.level = 0 OR $2) ORDER BY t.level, c.oid LIMIT 1",
+        ("text", "boolean"),
+        (relation.text, is_whole),
+    )
+    return rows[0]["name"] if rows else None
+
+
 def existing_functions(schema: str, comment: str) -> bool:
     """Whether a schema has a function with a comment."""
     rows = database.query(
@@ -10689,6 +10744,8 @@ def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup
         return []
     keys = hierarchy.policy.partition_keys
     types = catalog_global_index.types(table.oid, side.columns)
+    if any(each.endswith("[]") for each in types):  # of arrays there are no arrays to ask with
+        return []
     points = newest(hierarchy)
     found = [Lookup(table, side.columns, types, side, keys, points)]
     for key in hierarchy.foreign_keys:
@@ -11787,7 +11844,7 @@ def named(root: int | None) -> int:
 
 def relation_name(oid: int) -> str:
     """A relation as PostgreSQL writes it."""
-    name = str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+    name = str(database.query("SELECT coalesce($1::regclass::text, 'NULL') AS name", ("oid",), (oid,))[0]["name"])
     return f"relation {name}, which does not exist," if name.isdigit() else name
 
 
@@ -13209,6 +13266,11 @@ def call(
         for parameter in required:
             if arguments[parameter] is None:  # of dry_run it must not be taken for false
                 raise errors.InvalidParameter.of(parameter, None, "It must have a value.")
+        for parameter, given in arguments.items():
+            if isinstance(given, list) and any(each is None or isinstance(each, list) for each in given):
+                raise errors.InvalidParameter.of(
+                    parameter, str(given), "It is a plain list, with a value in each place."
+                )
         return _call(name, relations, is_procedure, arguments)
     except errors.PartitionError as error:
         raised = database.client_error(error.message, error.sqlstate, error.detail, error.hint)
@@ -21588,7 +21650,7 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        first, last = _remove_entries(hierarchy, table, each)
+        first, last = _remove_entries(hierarchy, table, each, each.oid in forced)
         operations = first + _lock_tables(hierarchy, table, each)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
@@ -21614,7 +21676,7 @@ def drop_steps(
     """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        first, last = _remove_entries(hierarchy, table, each)
+        first, last = _remove_entries(hierarchy, table, each, each.oid in forced)
         first += _lock_tables(hierarchy, table, each)
         statement = compose("DROP TABLE {}", each.identifier)
         if table.is_referenced or last:
@@ -21644,17 +21706,19 @@ def _lock_tables(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operat
     return locking.lock_tables(each.identifier, (*ancestors, table) if ancestors else (), ACCESS_EXCLUSIVE)
 
 
-def _remove_entries(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[list[Operation], list[Operation]]:
+def _remove_entries(
+    hierarchy: Hierarchy, table: Table, each: Slice, is_forced: bool = False
+) -> tuple[list[Operation], list[Operation]]:
     """What global indexes know of a slice, which nobody writes to from here on: done before it leaves, or behind that.
 
     The entries are found by the rows, which what follows may change: so they go first. Where foreign keys of the
     hierarchy refer to them they go last, when the children have left, and so has the slice, without its foreign keys:
-    ON DELETE must not reach what leaves with it.
+    ON DELETE must not reach what leaves with it. ``is_forced``: row security would hide rows from the owner.
     """
     if not table.global_indexes:
         return [], []
     is_tied = hierarchy.is_tied(table)
-    rank = WORKING if is_tied else PREPARING
+    rank = WORKING if is_tied or is_forced else PREPARING
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", each.identifier)
     parts = trees.parts(each)
     found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts, rank=rank)]
@@ -21662,6 +21726,17 @@ def _remove_entries(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[li
         statement = global_index.remove_entries(index, each.identifier)
         locks = parts * (1 + table.indexes) + detached.INDEX_LOCKS
         found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks, rank=rank))
+    if is_forced:  # to lift that locks out readers, who come by the table
+        tables = locking.lock_tables(each.identifier, (*hierarchy.ancestors(table), table), ACCESS_EXCLUSIVE)
+        lift, restore = (
+            compose("ALTER TABLE {} {}FORCE ROW LEVEL SECURITY", each.identifier, SQL(no)) for no in ("NO ", "")
+        )
+        found = [
+            *tables,
+            Operation(each.identifier, lift, ACCESS_EXCLUSIVE, (each.oid,), 1),
+            *found,
+            Operation(each.identifier, restore, ACCESS_EXCLUSIVE, (each.oid,), 1),
+        ]
     return ([], found) if is_tied else (found, [])
 
 
@@ -26928,7 +27003,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_d31379eae2c0', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_54d2252bed3d', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -26946,7 +27021,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_d31379eae2c0'
+PACKAGE = 'dialog_partition_0_1_0_54d2252bed3d'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -28662,10 +28737,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -28966,10 +29041,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -28988,10 +29063,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -29011,10 +29086,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -29040,10 +29115,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -29071,10 +29146,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29095,10 +29170,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -29116,10 +29191,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -29137,16 +29212,16 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
 'Attaches a slice that was detached to every table again, referenced tables first; foreign keys are checked for all its rows.
 One that was detached by hand is found by its name; upper_bound says where it ends if it is not as wide as new slices.
-Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 42804 its columns are not those of its table, 23503, 42501, 53200, 55P03.';
+Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 42804 its columns are not those of its table, 55000 policies hide rows of it from the owner, 23503, 42501, 53200, 55P03.';
 
 -- functions/audit_queries.sql.j2
 CREATE FUNCTION dp.audit_queries(
@@ -29171,10 +29246,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29190,10 +29265,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29218,10 +29293,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -29254,10 +29329,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -29279,15 +29354,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
 'Creates a side table that holds columns of all rows of a root or child with their partition keys, triggers that keep it, and the lookup functions that it serves.
-Locks the table and all partitions SHARE ROW EXCLUSIVE while its rows are read. Nothing when the index is there. Errors: 22023, 23505 values repeat, 42703, 42704, 42P07, 42P16 no primary key, 42501, 53200, 55000 stopped online build, 55006, 55P03.';
+Locks the table and all partitions SHARE ROW EXCLUSIVE while its rows are read. Nothing when the index is there. Errors: 22023, 23505 values repeat, 42703, 42704, 42P07, 42P16 no primary key, 42501, 53200, 55000 stopped online build or hidden rows, 55006, 55P03.';
 
 -- functions/create_hierarchy.sql.j2
 CREATE FUNCTION dp.create_hierarchy(
@@ -29315,10 +29390,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -29339,10 +29414,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -29359,10 +29434,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -29384,10 +29459,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -29404,10 +29479,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -29425,10 +29500,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -29446,10 +29521,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -29473,10 +29548,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29494,10 +29569,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -29514,10 +29589,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -29533,10 +29608,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -29553,10 +29628,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -29572,10 +29647,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -29592,10 +29667,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -29612,10 +29687,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -29632,10 +29707,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -29652,10 +29727,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -29671,10 +29746,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -29691,10 +29766,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -29726,10 +29801,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -29755,10 +29830,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29775,10 +29850,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -29806,10 +29881,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -29846,30 +29921,47 @@ COMMENT ON VIEW dp.job IS
 GRANT SELECT ON dp.job TO PUBLIC;
 
 -- functions/keys_of.sql.j2
-CREATE FUNCTION dp.keys_of(tbl regclass, id anyelement)
+CREATE FUNCTION dp.keys_of(tbl regclass, id anyelement, column_name name DEFAULT NULL)
 RETURNS TABLE (range_key text, hash_key text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' -- other styles write time zones by abbreviations, which are read as those of other places
 AS $plpgsql$
 DECLARE
     side regclass;
     indexed name;
     keys name[];
+    is_ambiguous boolean;
 BEGIN
-    SELECT g.side, g.columns[1], array_remove(ARRAY[coalesce(h.slice_key, h.range_key), h.hash_key], NULL)
-    INTO side, indexed, keys
-    FROM dp.global_index_config AS g
-    JOIN dp.hierarchy_config AS h ON h.root = g.root
-    JOIN pg_attribute AS a ON a.attrelid = g.side AND a.attname = g.columns[1]
-    WHERE g.tbl = coalesce((SELECT v.tbl FROM dp.writable_view_config AS v WHERE v.view = keys_of.tbl), keys_of.tbl) AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
-        AND a.atttypid = pg_typeof(id)::oid
-    ORDER BY g.side::oid
+    SELECT c.side, c.name, c.keys, min(c.name::text) OVER alike <> max(c.name::text) OVER alike
+    INTO side, indexed, keys, is_ambiguous
+    FROM (
+        SELECT g.side, g.columns[1] AS name, array_remove(ARRAY[coalesce(h.slice_key, h.range_key), h.hash_key], NULL) AS keys,
+            EXISTS (
+                SELECT FROM pg_index AS i
+                JOIN pg_attribute AS p ON p.attrelid = i.indrelid AND p.attnum = ANY (i.indkey) AND p.attname = g.columns[1]
+                WHERE i.indrelid = g.tbl AND i.indisprimary
+            ) AS is_primary
+        FROM dp.global_index_config AS g
+        JOIN dp.hierarchy_config AS h ON h.root = g.root
+        JOIN pg_attribute AS a ON a.attrelid = g.side AND a.attname = g.columns[1]
+        WHERE g.tbl = coalesce((SELECT v.tbl FROM dp.writable_view_config AS v WHERE v.view = keys_of.tbl), keys_of.tbl)
+            AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
+            AND a.atttypid = pg_typeof(id)::oid AND g.columns[1] = coalesce(column_name, g.columns[1])
+    ) AS c
+    WINDOW alike AS (PARTITION BY c.is_primary)
+    ORDER BY c.is_primary DESC, c.side::oid
     LIMIT 1;
     IF side IS NULL THEN
         RAISE EXCEPTION 'no unique global index on one column of type % of % is there', pg_typeof(id), tbl USING
             ERRCODE = 'undefined_object',
-            DETAIL = 'The keys are looked up in it.',
+            DETAIL = 'The keys are looked up in it.' || coalesce(format(' Its column must be %I.', column_name), ''),
             HINT = 'SELECT dp.create_global_index(...); give the value with its type.';
+    ELSIF is_ambiguous THEN
+        RAISE EXCEPTION 'several columns of type % of % have a unique global index', pg_typeof(id), tbl USING
+            ERRCODE = 'ambiguous_column',
+            DETAIL = 'None of them belongs to the primary key, or more than one.',
+            HINT = 'Name the column: column_name => ''...''.';
     END IF;
     RETURN QUERY EXECUTE format(
         'SELECT g.%I::text, %s FROM %s AS g WHERE g.%I OPERATOR(%I.=) $1',
@@ -29878,9 +29970,9 @@ BEGIN
 END
 $plpgsql$;
 
-COMMENT ON FUNCTION dp.keys_of(regclass, anyelement) IS
+COMMENT ON FUNCTION dp.keys_of(regclass, anyelement, name) IS
 'The partition keys of the row of a root or child with a value of its one-column unique global index, as text; no row where there is none. For clients that write their own SQL with constants.
-Locks the index ACCESS SHARE. Errors: 42704 no such index, 42501.';
+Locks the index ACCESS SHARE. Errors: 42704 no such index, 42702 of several indexes none is meant, 42501.';
 
 -- functions/last_plan.sql.j2
 CREATE FUNCTION dp._last_plan()
@@ -29888,10 +29980,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -29991,10 +30083,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -30019,10 +30111,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30044,10 +30136,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -30065,10 +30157,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -30086,10 +30178,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -30110,10 +30202,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30140,10 +30232,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30167,10 +30259,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -30188,10 +30280,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -30210,10 +30302,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -30230,10 +30322,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -30250,10 +30342,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -30270,10 +30362,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d31379eae2c0'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54d2252bed3d'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -30317,6 +30409,7 @@ CREATE FUNCTION dp._refuse_missing_entries(index regclass, leaf regclass, key_na
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET row_security = off -- rows that policies hide from the owner are none that are missing
 AS $plpgsql$
 DECLARE
     columns name[] := (SELECT g.columns FROM dp.global_index_config AS g WHERE g.side = index);
@@ -30344,6 +30437,7 @@ CREATE FUNCTION dp.verify_global_index(index regclass, max_rows bigint DEFAULT 1
 RETURNS TABLE (problem text, entry text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET row_security = off -- rows that policies hide from the owner are none that are missing
 AS $plpgsql$
 DECLARE
     tbl regclass := (SELECT g.tbl FROM dp.global_index_config AS g WHERE g.side = index);
@@ -30396,7 +30490,7 @@ BEGIN
         FROM pg_partition_tree(tbl) AS p
         JOIN pg_class AS c ON c.oid = p.relid
         CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) / current_setting('block_size')::numeric AS pages) AS s
-        WHERE p.isleaf AND c.relkind = 'r' AND s.pages > 0
+        WHERE p.isleaf AND c.relkind = 'r' AND s.pages > 0 AND NOT row_security_active(c.oid)
         ORDER BY random()
         LIMIT 2
     LOOP
@@ -30422,10 +30516,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -30440,10 +30534,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -30465,10 +30559,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -30500,10 +30594,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -30525,15 +30619,15 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
 'Creates a global index while others read and write: triggers first, then the rows that are there in batches of blocks, then each leaf is verified. Stopped or killed, the same call goes on.
-Locks: table and partitions SHARE ROW EXCLUSIVE for a moment; the rows of a batch FOR SHARE. Commits each step. Errors: 22023, 23505 values repeat, 2D000, 42501, 42703, 42704, 42P07, 42P16, 53200, 55006, 55P03.';
+Locks: table and partitions SHARE ROW EXCLUSIVE for a moment; the rows of a batch FOR SHARE. Commits each step. Errors: 22023, 23505 values repeat, 2D000, 42501, 42703, 42704, 42P07, 42P16, 53200, 55000 policies hide rows from the owner, 55006, 55P03.';
 
 -- procedures/create_index_concurrently.sql.j2
 CREATE PROCEDURE dp.create_index_concurrently(
@@ -30547,10 +30641,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -30570,10 +30664,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -30591,10 +30685,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -30611,10 +30705,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -30631,10 +30725,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -30650,10 +30744,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -30670,10 +30764,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -30689,10 +30783,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -30708,10 +30802,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d31379eae2c0' not in GD:
+if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d31379eae2c0'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54d2252bed3d'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -33,6 +33,8 @@ def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: 
     _refuse_predicates(hierarchy)
     for each in (*remembered, *by_hand):
         _refuse_unlike(hierarchy, each)
+        if hierarchy.table(each.table).global_indexes:
+            obstacles.refuse_hidden_rows(each.identifier, is_whole=False)
     if not spec.is_default:
         obstacles.refuse(obstacles.rows_in_default(hierarchy, [spec]))
     return calls.run_in_function([plan.attach_step(hierarchy, [*remembered, *by_hand])], call)

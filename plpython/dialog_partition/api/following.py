@@ -6,11 +6,12 @@ from .. import execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import lookup as catalog
 from ..catalog import page as catalog_page
-from ..model import Hierarchy, SliceSpec
+from ..model import Hierarchy, SliceSpec, Table
 from ..operation import Operation, Step
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
+from ..sql import SQL, Identifier, compose
 from . import calls
 
 TYPE_CHECKING = False
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context
-    from ..sql import SQL
 
 FUNCTION_LOCKS = 6
 
@@ -45,6 +45,29 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
         if present is not None
         for each in change(lookup, present)
     ]
+
+
+def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) -> list[Operation]:
+    """Lookups by a column that gets another name are named after it, as are their parameters, which cannot be renamed.
+
+    The hierarchy may be read before or behind the change.
+    """
+    found = []
+    for owner in hierarchy.tables:
+        for side in owner.global_indexes:
+            for lookup in catalog.served(hierarchy, owner, side):
+                former, renamed = (
+                    lookup._replace(columns=tuple(name if each in (old, new) else each for each in lookup.columns))
+                    for name in (old, new)
+                )
+                if lookup.table.oid != table.oid or former.columns == renamed.columns:
+                    continue
+                present = catalog.present(former)
+                if present is not None:
+                    types = SQL(former.signature.text[len(former.identifier.text) :])
+                    drop = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), types)
+                    found += [drop, *plan.create(renamed)]
+    return [Operation(table.identifier, each, locks=FUNCTION_LOCKS) for each in found]
 
 
 def of_pages(hierarchy: Hierarchy) -> list[Operation]:

@@ -65,6 +65,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
         retention.refuse_unreadable(hierarchy)
     _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
+    for old, new in plan.renamed_columns(changes):
+        _run(following.of_renamed_column(hierarchy, table, old, new), call)
     facts = catalog_drift.read_table(table)
     late = plan.new_column_operations(target, changes)
     if late:

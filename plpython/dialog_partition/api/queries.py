@@ -109,7 +109,8 @@ def _planned(statement: Statement, query: list[Token], search_path: str) -> list
     if code:
         told = ", ".join(code[:MAX_TOLD]) + (", ..." if len(code) > MAX_TOLD else "")
         raise errors.InsufficientPrivilege(
-            f"{statement.role} ran it, and planning it might run code of others with your rights: {told}"
+            f"{statement.role} ran it, and planning it might run code of others with your rights (call as their owner):"
+            f" {told}"
         )
     return _advised(query, search_path)
 

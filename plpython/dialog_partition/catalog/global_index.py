@@ -98,6 +98,18 @@ def predicate(table: int, index: str) -> tuple[str, tuple[str, ...]]:
     return rows[0]["predicate"], tuple(rows[0]["columns"])
 
 
+def hidden_rows(relation: Identifier, *, is_whole: bool) -> str | None:
+    """A table, or also a partition of it, whose rows policies may hide from its owner."""
+    rows = database.query(
+        "SELECT c.oid::regclass::text AS name FROM pg_partition_tree($1::regclass) t JOIN pg_class c ON c.oid = t.relid"
+        " JOIN pg_roles r ON r.oid = c.relowner WHERE c.relrowsecurity AND c.relforcerowsecurity"
+        " AND NOT r.rolbypassrls AND NOT r.rolsuper AND (t.level = 0 OR $2) ORDER BY t.level, c.oid LIMIT 1",
+        ("text", "boolean"),
+        (relation.text, is_whole),
+    )
+    return rows[0]["name"] if rows else None
+
+
 def existing_functions(schema: str, comment: str) -> bool:
     """Whether a schema has a function with a comment."""
     rows = database.query(
