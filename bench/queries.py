@@ -67,7 +67,7 @@ def reads(plain: Connection, partitioned: Connection, asked: forms.Given) -> lis
 
 
 def scattered(plain: Connection, partitioned: Connection, asked: forms.Given) -> list[Result]:
-    """What belongs to twenty dialogs of anybody, in about as many leaves: each leaf costs planning."""
+    """What belongs to twenty dialogs of anybody, in about as many leaves."""
     ids = [row[0] for row in plain.execute('SELECT "Id" FROM "Dialog" ORDER BY md5("Id"::text) LIMIT 20').fetchall()]
     pairs = f'SELECT count(DISTINCT ("{SLICE_KEY}", "{HASH_KEY}")) FROM "Dialog_Id_global" WHERE "Id" = ANY (%s)'
     number = value(partitioned, pairs, ids)
@@ -84,7 +84,7 @@ def scattered(plain: Connection, partitioned: Connection, asked: forms.Given) ->
         assert new() == old(), each
         before, after = interleaved(SCATTERED_READS, old, new)
         told = f"{each}, 20 dialogs with {number} pairs of keys"
-        results.append(Result("queries", told, after, "ms", BASELINE, before))
+        results.append(Result("queries", told, after, "ms", BASELINE, before, at_most=AT_MOST))
     return results
 
 
@@ -133,7 +133,8 @@ def measure(bench: Bench) -> list[Result]:
             making.execute("VACUUM ANALYZE")
             making.close()  # a session that has held so many locks is slower ever after
             partitioned = session(copy)
-            partitioned.execute("SET plan_cache_mode = force_custom_plan")  # as operations.md says
+            # as operations.md says of roles that write children, and name the slice key or call functions
+            partitioned.execute("SET plan_cache_mode = force_custom_plan; SET constraint_exclusion = off")
             plain = session(database)
             return ask(plain, partitioned)
         finally:

@@ -2142,7 +2142,7 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
     renamed = tuple(
         table._replace(partition_column=new) if table.partition_column == old else table for table in hierarchy.tables
     )
-    return operations + following.of_pages(hierarchy._replace(tables=renamed))
+    return operations + following.of_queries(hierarchy._replace(tables=renamed))
 
 
 def set_default(tbl: int, column_name: str, default_value: str, search_path: str, dry_run: bool) -> list[PlanRow]:
@@ -4181,10 +4181,12 @@ from __future__ import annotations
 
 from .. import execute
 from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import joined_lookup as catalog_joined
 from ..catalog import lookup as catalog
 from ..catalog import page as catalog_page
 from ..model import Hierarchy, SliceSpec, Table
 from ..operation import Operation, Step
+from ..plan import joined_lookup as plan_joined
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
@@ -4201,14 +4203,14 @@ FUNCTION_LOCKS = 6
 
 
 def operations(hierarchy: Hierarchy) -> list[Operation]:
-    """Trigger functions of global indexes, lookup functions and pages."""
+    """Trigger functions of global indexes, lookup functions, pages and joined lookups."""
     found = []
     for table in hierarchy.tables:
         for side in table.global_indexes:
             if not catalog.names_its_table(side):
                 statement = keeping.keeper(catalog.wanted(table, side))
                 found.append(Operation(side.identifier, statement, locks=FUNCTION_LOCKS))
-    return found + _of_lookups(hierarchy, plan.follow) + of_pages(hierarchy)
+    return found + _of_lookups(hierarchy, plan.follow) + of_queries(hierarchy)
 
 
 def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
@@ -4224,6 +4226,7 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
     ]
 
 
+<<<<<<< HEAD
 def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) -> list[Operation]:
     """Lookups by a column that gets another name are named after it, as are their parameters, which cannot be renamed.
 
@@ -4249,12 +4252,22 @@ def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) ->
 
 def of_pages(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages that are there lack."""
+=======
+def of_queries(hierarchy: Hierarchy) -> list[Operation]:
+    """What the pages and joined lookups that are there lack."""
+>>>>>>> origin/main
     points = plan.newest(hierarchy)
-    return [
+    pages = [
         Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
         for there in catalog_page.present(hierarchy)
         for each in plan_page.refresh(there, points)
     ]
+    joined = [
+        Operation(there.lookup.identifier, each, locks=FUNCTION_LOCKS)
+        for there in catalog_joined.present(hierarchy)
+        for each in plan_joined.refresh(there, hierarchy.policy.partition_keys, points)
+    ]
+    return pages + joined
 
 
 def run(hierarchy: Hierarchy, call: Context) -> None:
@@ -4265,12 +4278,12 @@ def run(hierarchy: Hierarchy, call: Context) -> None:
 
 
 def new_slices(hierarchy: Hierarchy) -> list[Operation]:
-    """Lookup functions and pages whose newest slices are not those of the hierarchy."""
-    return _of_lookups(hierarchy, plan.refresh) + of_pages(hierarchy)
+    """Lookup functions, pages and joined lookups whose newest slices are not those of the hierarchy."""
+    return _of_lookups(hierarchy, plan.refresh) + of_queries(hierarchy)
 
 
 def run_new_slices(hierarchy: Hierarchy, specs: list[SliceSpec], call: Context) -> None:
-    """Lookups and pages know the slices that a procedure has made."""
+    """Lookups, pages and joined lookups know the slices that a procedure has made."""
     if not any(table.global_indexes for table in hierarchy.tables) and not catalog_page.present(hierarchy):
         return
     if call.mode == execute.DRY_RUN:
@@ -4586,6 +4599,122 @@ def existing_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> l
         for each in catalog_lookup.served(hierarchy, table, side)
         if catalog.existing_functions(each.table.schema, each.comment)
     ]
+''','api.joined_lookup': r'''"""create_joined_lookup."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute, fragments
+from ..catalog import global_index as catalog_global_index
+from ..catalog import joined_lookup as catalog
+from ..catalog import page as catalog_page
+from ..operation import Operation, Step
+from ..plan import joined_lookup as plan
+from ..plan.lookup import newest, newest_slice
+from ..plan.page import OF_BODY
+from ..sql import search_path as path_of
+from . import calls
+from .alteration import Alteration
+from .following import FUNCTION_LOCKS
+from .probing import PROBE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model import GlobalIndex, Hierarchy, Table
+    from ..printing import PlanRow
+
+FOUND = "found"  # a variable of each PL/pgSQL function
+
+
+def create_joined_lookup(
+    tbl: int,
+    lookup_name: str,
+    query: str,
+    returns: str,
+    parameters: str,
+    key_column: str | None,
+    search_path: str,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Create a joined lookup; see sql/functions/create_joined_lookup.sql.j2."""
+    fragments.check_list("query", query)
+    fragments.check_list("returns", returns)
+    if parameters.strip():
+        fragments.check_list("parameters", parameters)
+    if not plan.binds_a_table(query):
+        raise errors.InvalidParameter.of(
+            "query",
+            query,
+            "It would be planned for all leaves.",
+            "Add the condition dp.has_keys(a) for each partitioned table in it, a being its alias.",
+        )
+    change = Alteration("create_joined_lookup", tbl, dry_run, search_path)
+    hierarchy, table = change.target.hierarchy, change.target.table
+    side = _side(table, key_column)
+    own = [parameters] if parameters.strip() else []
+    arguments = ", ".join([f"{plan.IDS} {catalog_global_index.types(table.oid, side.columns)[0]}[]", *own])
+    path = catalog_page.schemas_of(search_path)
+    lookup = plan.JoinedLookup(table, lookup_name, side, arguments, f"TABLE ({returns})", query, path)
+    there = next((each for each in catalog.present(hierarchy) if each.lookup.identifier == lookup.identifier), None)
+    if catalog.is_taken(lookup.identifier, table.schema, there):
+        raise errors.DuplicateObject(
+            f"function {lookup.identifier} already exists",
+            f"It is no joined lookup of {table.identifier}.",
+            "Choose another lookup_name.",
+        )
+    # what names mean in the function is what they mean in the probe, whoever calls
+    change.context = change.context._replace(search_path=path_of(path).text)
+    lookup = database.rolled_back(lambda: _probe(lookup, hierarchy, change))
+    statements = plan.replace(lookup, there, hierarchy.policy.partition_keys, newest(hierarchy))
+    if not statements:
+        return change.nothing(f"joined lookup {lookup.identifier} is there already")
+    change.context = change.context._replace(search_path=None)  # the function has its own
+    operations = tuple(Operation(lookup.identifier, each, locks=FUNCTION_LOCKS) for each in statements)
+    return calls.run_in_function([Step(operations, is_atomic=True)], change.context)
+
+
+def _side(table: Table, key_column: str | None) -> GlobalIndex:
+    """The global index that tells the keys."""
+    sides = [each for each in plan.sides(table) if key_column in (None, each.columns[0])]
+    if len(sides) > 1:
+        columns = ", ".join(each.columns[0] for each in sides)
+        raise errors.InvalidParameter.of("key_column", None, f"There are several: {columns}.", "Name one of them.")
+    if not sides:
+        raise errors.UndefinedObject(
+            f"{table.identifier} has no global index that tells the keys of its rows",
+            "It is unique, of one column, and has no predicate.",
+            "Make it with dp.create_global_index.",
+        )
+    return sides[0]
+
+
+def _probe(lookup: plan.JoinedLookup, hierarchy: Hierarchy, change: Alteration) -> plan.JoinedLookup:
+    """Look whether the query can be understood, before anything is made; the result has the catalog's signature."""
+    bounds = newest_slice(hierarchy)
+    identifier, create = plan.probe(lookup, PROBE, hierarchy.policy.partition_keys, bounds)
+    execute.probe(create.text, change.context)
+    signature = catalog.signature(identifier)
+    for name in signature.names:
+        if name == FOUND or name.startswith(OF_BODY):
+            raise errors.InvalidParameter.of(
+                "parameters or returns",
+                name,
+                "It means something else in the function.",
+                "Give the parameter or column another name.",
+            )
+    if signature.are_nullable:
+        before = catalog.locked_leaves(hierarchy)
+        values = ", ".join(f"NULL::{each}" for each in signature.types)
+        execute.probe(f"SELECT FROM {identifier}({values})", change.context)
+        after = catalog.locked_leaves(hierarchy)
+        for table in hierarchy.tables:
+            if bounds is not None and len(after[table.oid] - before[table.oid]) > 1:
+                raise errors.InvalidParameter.of(
+                    "query",
+                    lookup.query,
+                    f"It reads all leaves of {table.identifier}.",
+                    "Add the condition dp.has_keys(a), a being its alias.",
+                )
+    return lookup._replace(arguments=signature.arguments, result=signature.result)
 ''','api.looking': r'''"""What views ask Python for."""
 
 from __future__ import annotations
@@ -10705,6 +10834,92 @@ def root_of(relation: int) -> int | None:
         (relation, REFERENCE),
     )
     return int(rows[0]["root"]) if rows else None
+''','catalog.joined_lookup': r'''"""Joined lookups that are there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..plan.joined_lookup import MARK, Present, read
+from ..sql import Identifier
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model import Hierarchy
+
+
+class Signature(NamedTuple):
+    """What a function takes and returns, as the catalog has it, complete in any search_path."""
+
+    arguments: str
+    result: str
+    names: tuple[str, ...]  # of its parameters, and of the columns that it returns
+    types: tuple[str, ...]  # of its parameters
+    are_nullable: bool  # whether it can be called with NULL for each of them
+
+
+def present(hierarchy: Hierarchy) -> list[Present]:
+    """The joined lookups of a hierarchy's tables, and what they do now."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
+        " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result"
+        " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE p.proowner = ANY (ARRAY(SELECT c.relowner FROM pg_class c WHERE c.oid = ANY ($1)))"
+        " AND p.proretset AND starts_with(p.prosrc, $2) ORDER BY p.oid",
+        ("oid[]", "text"),
+        ([table.oid for table in hierarchy.tables], MARK),
+    )
+    found = []
+    for row in rows:
+        name = Identifier(row["schema"], row["name"])
+        lookup = read(hierarchy, name, row["arguments"], row["result"], row["body"])
+        if lookup is not None and lookup.identifier == name:
+            found.append(Present(lookup, row["body"]))
+    return found
+
+
+def is_taken(identifier: Identifier, schema: str, there: Present | None) -> bool:
+    """Whether a schema has a function of a name beside the joined lookup that is there."""
+    rows = database.query(
+        "SELECT count(*) AS number FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = $2",
+        ("text", "text"),
+        (schema, identifier.name),
+    )
+    return bool(rows[0]["number"] > (there is not None))
+
+
+def signature(function: Identifier) -> Signature:
+    """That of the one function of a name."""
+    row = database.query(
+        "SELECT pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
+        " coalesce(p.proargnames, '{}') AS names,"
+        " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
+        " ORDER BY a.number) AS types,"
+        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
+        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
+        " FROM pg_proc p WHERE p.oid = $1::regproc",
+        ("text",),
+        (function.text,),
+    )[0]
+    return Signature(row["arguments"], row["result"], tuple(row["names"]), tuple(row["types"]), row["are_nullable"])
+
+
+def locked_leaves(hierarchy: Hierarchy) -> dict[int, set[int]]:
+    """Of each table the slices, or leaves where a slice is one, that this transaction has locked a leaf of."""
+    rows = database.query(
+        "SELECT pg_partition_root(c.oid)::oid AS tbl,"
+        " CASE WHEN i.inhparent = pg_partition_root(c.oid) THEN c.oid ELSE i.inhparent END AS slice"
+        " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind = 'r' AND c.relispartition"
+        " JOIN pg_inherits i ON i.inhrelid = c.oid"
+        " WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation'"
+        " AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+    )
+    found: dict[int, set[int]] = {table.oid: set() for table in hierarchy.tables}
+    for row in rows:
+        found.get(row["tbl"], set()).add(row["slice"])
+    return found
 ''','catalog.log': r'''"""Reading dp.log."""
 
 from __future__ import annotations
@@ -13210,6 +13425,7 @@ MODULES = {
     "drop_global_index": "global_index",
     "create_lookup": "global_index",
     "create_page": "page",
+    "create_joined_lookup": "joined_lookup",
     "create_writable_view": "writable_view",
     "create_writable_views": "writable_view",
     "drop_writable_view": "writable_view",
@@ -21309,6 +21525,231 @@ def create_index_statement(
     """An index of a relation; ``clauses`` is what stands behind the relation's name."""
     unique, how = SQL("UNIQUE " if is_unique else ""), SQL("CONCURRENTLY " if concurrently else "")
     return compose("CREATE {}INDEX {}{} ON {} {}", unique, how, name, relation, clauses)
+''','plan.joined_lookup': r'''"""Joined lookups: functions that answer a query of several tables for some Ids, with plans that are kept.
+
+A lookup for each table begins a statement for each pair of keys and table. Here one statement reads all tables, each
+planned for the leaves of one slice; the query is the caller's own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+from .. import keys as key_types
+from ..model import GlobalIndex, Hierarchy, Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, search_path
+from .lookup import BY_INDEX, precedes
+
+MARK = "-- dialog_partition joined lookup: "  # the first line of a body goes on with what it was asked to be
+IDS = "ids"  # the first parameter of each
+_ASKED = ("table", "column", "query", "search_path")
+_HAS_KEYS = re.compile(r'\bdp\s*\.\s*has_keys\s*\(\s*("(?:[^"]|"")+"|[^\W\d][\w$]*)\s*\)', re.IGNORECASE)
+_RANGE, _HASH = "dp_each.key_1", "dp_each.key_2"
+
+# The plans are kept, and were made when the tables were smaller and for no Ids in particular: nothing but the order in
+# which the query names the tables, each read by an index for each row of those before it, is right for good.
+AS_WRITTEN = SQL(
+    "SET join_collapse_limit = 1 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off"
+    " SET enable_memoize = off"
+)
+
+
+class JoinedLookup(NamedTuple):
+    """A joined lookup as it was asked for."""
+
+    table: Table
+    name: str
+    side: GlobalIndex  # of one column, whose values it is asked for
+    arguments: str  # all of them; of one that is there as the catalog has them, whatever the search_path is
+    result: str  # TABLE (...)
+    query: str
+    search_path: tuple[str, ...]  # what names in the query are looked up by
+
+    @property
+    def identifier(self) -> Identifier:
+        """The function's name."""
+        return Identifier(self.table.schema, self.name)
+
+    @property
+    def asked(self) -> str:
+        """What it was asked to be, as its body keeps it."""
+        values = (self.table.identifier.text, self.side.columns[0], self.query, self.search_path)
+        return json.dumps(dict(zip(_ASKED, values)))
+
+
+class Present(NamedTuple):
+    """A joined lookup that is there."""
+
+    lookup: JoinedLookup
+    body: str
+
+
+def read(hierarchy: Hierarchy, name: Identifier, arguments: str, result: str, body: str) -> JoinedLookup | None:
+    """A joined lookup from the function that is there.
+
+    None: it is of another hierarchy, lacks its global index, or somebody wrote it by hand.
+    """
+    try:
+        asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
+    except ValueError:
+        return None
+    if not isinstance(asked, dict) or set(asked) != set(_ASKED):
+        return None
+    for table in hierarchy.tables:
+        if table.identifier.text == asked["table"]:
+            side = side_of(table, asked["column"])
+            if side is not None:
+                path = tuple(asked["search_path"])
+                return JoinedLookup(table, name.name, side, arguments, result, asked["query"], path)
+    return None
+
+
+def sides(table: Table) -> list[GlobalIndex]:
+    """The global indexes that know of any row by one column."""
+    found = [each for each in table.global_indexes if len(each.columns) == 1 and each.is_unique and each.is_valid]
+    whole = [each for each in found if each.predicate is None]
+    return [each for each in whole if not any(precedes(other, each) for other in whole if other.name != each.name)]
+
+
+def side_of(table: Table, column: str) -> GlobalIndex | None:
+    """That of a column."""
+    return next((each for each in sides(table) if each.columns == (column,)), None)
+
+
+def binds_a_table(query: str) -> bool:
+    """Whether the query says where the keys belong."""
+    return _HAS_KEYS.search(query) is not None
+
+
+_BODY = """{mark}
+#variable_conflict error
+DECLARE
+    dp_each record;
+BEGIN
+    FOR dp_each IN
+        SELECT dp_s.slice, CASE WHEN dp_s.slice NOT BETWEEN 1 AND {count} THEN dp_g.{range_key} END AS key_1,
+            {hash_key} AS key_2, array_agg(dp_g.{column}) AS ids
+        FROM {side} AS dp_g CROSS JOIN LATERAL (SELECT width_bucket(dp_g.{range_key}, {bounds}) AS slice) AS dp_s
+        WHERE dp_g.{column} OPERATOR({schema}.=) ANY (ids) GROUP BY 1, 2, 3
+    LOOP
+        ids := dp_each.ids;
+{branches}    END LOOP;
+END
+"""
+_OUTSIDE = """        IF dp_each.slice NOT BETWEEN 1 AND {count} THEN
+            PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
+            RETURN QUERY {query};
+            PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+"""
+_SLICE = """        ELSIF dp_each.slice = {number} THEN
+            RETURN QUERY {query};
+"""
+
+
+def body(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...]) -> SQL:
+    """What the function does, with a statement of its own for each slice between two of the points."""
+    count = Literal(max(len(points) - 1, 0))
+    branches = [compose(_OUTSIDE, count=count, query=_bound(lookup, keys, None))]
+    for number in range(len(points) - 1, 0, -1):
+        query = _bound(lookup, keys, (points[number - 1], points[number]))
+        branches.append(compose(_SLICE, number=Literal(number), query=query))
+    type_name = str(lookup.table.partition_type)
+    bounds = comma_list([key_types.typed_literal(each, type_name) for each in points])
+    return compose(
+        _BODY,
+        mark=SQL(MARK + lookup.asked),
+        count=count,
+        range_key=Identifier(keys[0]),
+        hash_key=compose("dp_g.{}", Identifier(keys[1])) if len(keys) > 1 else SQL("NULL"),
+        column=Identifier(lookup.side.columns[0]),
+        schema=Identifier(lookup.side.operator_schemas[0]),
+        side=lookup.side.identifier,
+        bounds=compose("ARRAY[{}]::{}[]", bounds, SQL(type_name)),
+        branches=SQL("".join(each.text for each in branches) + "        END IF;\n"),
+    )
+
+
+def _bound(lookup: JoinedLookup, keys: tuple[str, ...], bounds: tuple[int, int] | None) -> SQL:
+    """The query, for one pair of keys; with the bounds of a slice, constants that leave its leaves alone in a plan."""
+    schemas = dict(zip(lookup.side.stored, lookup.side.operator_schemas))
+
+    def has_keys(found: re.Match[str]) -> str:
+        columns = [compose("{}.{}", SQL(found[1]), Identifier(each)) for each in keys]
+        conditions = [
+            compose("{} OPERATOR({}.=) {}", column, Identifier(schemas[key]), SQL(f"dp_each.key_{number}"))
+            for number, (key, column) in enumerate(zip(keys, columns), start=1)
+        ]
+        if bounds is not None:
+            limits = [key_types.typed_literal(each, str(lookup.table.partition_type)) for each in bounds]
+            lower, upper = (
+                compose("{} OPERATOR(pg_catalog.{}) {}", columns[0], SQL(sign), limit)
+                for sign, limit in zip((">=", "<"), limits)
+            )
+            conditions[:1] = [lower, upper]
+        return f"({conjunction(conditions)})"
+
+    return SQL(_HAS_KEYS.sub(has_keys, lookup.query))
+
+
+def create(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...]) -> SQL:
+    """The function: PL/pgSQL, run with the caller's rights."""
+    return _create(lookup, lookup.identifier, "force_generic_plan", body(lookup, keys, points))
+
+
+def _create(lookup: JoinedLookup, identifier: Identifier, plan_cache_mode: str, text: SQL) -> SQL:
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql STABLE ROWS 100"
+        " SET plan_cache_mode = {} {} {} SET standard_conforming_strings = on SET search_path = {} AS {}",
+        identifier,
+        SQL(lookup.arguments),
+        SQL(lookup.result),
+        SQL(plan_cache_mode),
+        BY_INDEX,
+        AS_WRITTEN,
+        search_path(lookup.search_path),
+        Literal(text.text),
+    )
+
+
+_PROBE = """
+#variable_conflict error
+DECLARE
+    dp_each record;
+BEGIN
+    SELECT {known} INTO dp_each FROM {side} AS dp_g LIMIT 0;
+    RETURN QUERY {query};
+END
+"""
+
+
+def probe(
+    lookup: JoinedLookup, name: str, keys: tuple[str, ...], bounds: tuple[int, int] | None
+) -> tuple[Identifier, SQL]:
+    """A function that is made and called once, to see whether the query can be understood, and what it locks."""
+    identifier = Identifier(lookup.table.schema, name)
+    known = [
+        compose("dp_g.{} AS {}", Identifier(key), SQL(f"key_{number}")) for number, key in enumerate(keys, start=1)
+    ]
+    text = compose(_PROBE, known=comma_list(known), side=lookup.side.identifier, query=_bound(lookup, keys, bounds))
+    return identifier, _create(lookup, identifier, "force_generic_plan" if bounds else "force_custom_plan", text)
+
+
+def refresh(present: Present, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
+    """What gives the newest slices their statements, and the keys their names."""
+    is_same = present.body == body(present.lookup, keys, points).text
+    return [] if is_same else [create(present.lookup, keys, points)]
+
+
+def replace(lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
+    """What makes the function that was asked for of the one that is there, whose columns cannot be altered."""
+    if present is None:
+        return [create(lookup, keys, points)]
+    there = present.lookup
+    if (there.arguments, there.result) != (lookup.arguments, lookup.result):
+        return [compose("DROP FUNCTION {}", lookup.identifier), create(lookup, keys, points)]
+    return refresh(present._replace(lookup=lookup), keys, points)
 ''','plan.keeping': r'''"""The triggers that keep a global index, and the function that they all call: generated PL/pgSQL.
 
 Statement triggers with transition tables see all rows that a statement on the table writes, cascades included. Row
@@ -21849,8 +22290,9 @@ from ..model import GlobalIndex, Hierarchy, Slice, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, search_path
 from . import keeping
 
-# A plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index.
-BY_INDEX = SQL("SET enable_seqscan = off SET jit = off")
+# A plan that is kept was made when the leaves were smaller; what looks costly without an index is neither compiled nor
+# given to workers, whose start takes longer than the whole.
+BY_INDEX = SQL("SET enable_seqscan = off SET jit = off SET max_parallel_workers_per_gather = 0")
 ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
 
 
@@ -21899,14 +22341,24 @@ def precedes(first: GlobalIndex, second: GlobalIndex) -> bool:
 
 def newest(hierarchy: Hierarchy) -> tuple[int, ...]:
     """The bounds of the newest slices, as many as are configured, as far as none is missing between them."""
+    return _newest(hierarchy, hierarchy.policy.lookup_slices)
+
+
+def newest_slice(hierarchy: Hierarchy) -> tuple[int, int] | None:
+    """The bounds of the newest slice that has any."""
+    points = _newest(hierarchy, 1)
+    return (points[0], points[1]) if points else None
+
+
+def _newest(hierarchy: Hierarchy, count: int) -> tuple[int, ...]:
     points: list[int] = []
     for each in reversed(hierarchy.range_slices(hierarchy.root)):
         ends = _ends(each, str(hierarchy.root.partition_type))
-        if len(points) > hierarchy.policy.lookup_slices or (points and (ends is None or ends[1] != points[0])):
+        if len(points) > count or (points and (ends is None or ends[1] != points[0])):
             break
         if ends is not None:
             points = [ends[0], *(points or [ends[1]])]
-    return tuple(points) if hierarchy.policy.lookup_slices else ()
+    return tuple(points) if count else ()
 
 
 def _ends(each: Slice, type_name: str) -> tuple[int, int] | None:
@@ -27003,7 +27455,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_54d2252bed3d', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_8a21cae09975', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -27021,8 +27473,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_54d2252bed3d'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_8a21cae09975'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -28737,10 +29189,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -29041,10 +29493,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -29063,10 +29515,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -29086,10 +29538,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -29115,10 +29567,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -29146,10 +29598,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29170,10 +29622,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -29191,10 +29643,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -29212,10 +29664,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -29246,10 +29698,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29265,10 +29717,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29293,10 +29745,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -29329,10 +29781,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -29354,10 +29806,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -29390,10 +29842,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -29414,15 +29866,40 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
 'Creates an index on a root or child and all partitions; definition as behind the table''s name in CREATE INDEX: (a, b DESC) WHERE ...
 Locks the table and all partitions SHARE while it is built. Nothing when the index is there. Errors: 22023, 42704, 42710 another index has the name, 55000 it is not valid, 42P16 unique without the keys, 53200, 55006, 55P03.';
+
+-- functions/create_joined_lookup.sql.j2
+CREATE FUNCTION dp.create_joined_lookup(
+    tbl regclass,
+    lookup_name name,
+    query text,
+    returns text,
+    parameters text DEFAULT '',
+    key_column name DEFAULT NULL,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'lookup_name': lookup_name, 'query': query, 'returns': returns, 'parameters': parameters, 'key_column': key_column, 'search_path': search_path, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_joined_lookup IS
+'Creates a function that answers a query of several tables for some Ids, (ids, parameters), and keeps the plans of the newest slices.
+The query uses ids, and has the condition dp.has_keys(a) for each partitioned table a that it reads. Nothing when the function is there, another one of that name is replaced. Errors: 22023, 42601, 42702, 42703, 42704, 42710 a function has the name, 42804, 42883, 42P01, 42P13, 42501, 55006.';
 
 -- functions/create_lookup.sql.j2
 CREATE FUNCTION dp.create_lookup(
@@ -29434,10 +29911,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -29459,10 +29936,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -29479,10 +29956,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -29500,10 +29977,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -29521,10 +29998,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -29548,10 +30025,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29569,10 +30046,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -29589,10 +30066,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -29608,10 +30085,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -29628,10 +30105,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -29647,10 +30124,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -29667,10 +30144,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -29687,10 +30164,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -29707,10 +30184,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -29727,10 +30204,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -29746,10 +30223,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -29766,10 +30243,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -29801,10 +30278,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -29830,10 +30307,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29850,10 +30327,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -29881,10 +30358,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -29980,10 +30457,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -30083,10 +30560,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -30111,10 +30588,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30136,10 +30613,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -30157,10 +30634,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -30178,10 +30655,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -30202,10 +30679,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30232,10 +30709,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30259,10 +30736,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -30280,10 +30757,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -30302,10 +30779,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -30322,10 +30799,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -30342,10 +30819,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -30362,10 +30839,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_54d2252bed3d'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8a21cae09975'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -30516,10 +30993,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -30534,10 +31011,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -30559,10 +31036,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -30594,10 +31071,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -30619,10 +31096,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -30641,10 +31118,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -30664,10 +31141,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -30685,10 +31162,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -30705,10 +31182,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -30725,10 +31202,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -30744,10 +31221,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -30764,10 +31241,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -30783,10 +31260,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -30802,10 +31279,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_54d2252bed3d' not in GD:
+if 'dialog_partition_0_1_0_8a21cae09975' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_54d2252bed3d'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8a21cae09975'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

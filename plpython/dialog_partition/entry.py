@@ -53,6 +53,7 @@ MODULES = {
     "drop_global_index": "global_index",
     "create_lookup": "global_index",
     "create_page": "page",
+    "create_joined_lookup": "joined_lookup",
     "create_writable_view": "writable_view",
     "create_writable_views": "writable_view",
     "drop_writable_view": "writable_view",

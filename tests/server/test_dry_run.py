@@ -175,6 +175,12 @@ CASES = {
         FILLED,
         "SELECT {columns} FROM dp.create_page('event', 'page_of', 'owner text', 't.party = owner', 't.id'{dry})",
     ),
+    "create_joined_lookup": (
+        FILLED + "SELECT dp.create_global_index('event', '{id}');",
+        "SELECT {columns} FROM dp.create_joined_lookup('event', 'of_events',"
+        " 'SELECT e.id, i.id FROM event AS e JOIN item AS i ON i.event_id = e.id AND dp.has_keys(i)"
+        " WHERE e.id = ANY (ids) AND dp.has_keys(e)', 'event bigint, item bigint'{dry})",
+    ),
     "detach_slice, with a global index": (
         FILLED + ROWS_2025 + "SELECT dp.create_global_index('event', '{id}');",
         "SELECT {columns} FROM dp.detach_slice('event', '2025-01-01'{dry})",

@@ -197,7 +197,7 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
     renamed = tuple(
         table._replace(partition_column=new) if table.partition_column == old else table for table in hierarchy.tables
     )
-    return operations + following.of_pages(hierarchy._replace(tables=renamed))
+    return operations + following.of_queries(hierarchy._replace(tables=renamed))
 
 
 def set_default(tbl: int, column_name: str, default_value: str, search_path: str, dry_run: bool) -> list[PlanRow]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from .. import execute
 from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import joined_lookup as catalog_joined
 from ..catalog import lookup as catalog
 from ..catalog import page as catalog_page
 from ..model import Hierarchy, SliceSpec, Table
 from ..operation import Operation, Step
+from ..plan import joined_lookup as plan_joined
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
@@ -24,14 +26,14 @@ FUNCTION_LOCKS = 6
 
 
 def operations(hierarchy: Hierarchy) -> list[Operation]:
-    """Trigger functions of global indexes, lookup functions and pages."""
+    """Trigger functions of global indexes, lookup functions, pages and joined lookups."""
     found = []
     for table in hierarchy.tables:
         for side in table.global_indexes:
             if not catalog.names_its_table(side):
                 statement = keeping.keeper(catalog.wanted(table, side))
                 found.append(Operation(side.identifier, statement, locks=FUNCTION_LOCKS))
-    return found + _of_lookups(hierarchy, plan.follow) + of_pages(hierarchy)
+    return found + _of_lookups(hierarchy, plan.follow) + of_queries(hierarchy)
 
 
 def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
@@ -47,6 +49,7 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
     ]
 
 
+<<<<<<< HEAD
 def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) -> list[Operation]:
     """Lookups by a column that gets another name are named after it, as are their parameters, which cannot be renamed.
 
@@ -72,12 +75,22 @@ def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) ->
 
 def of_pages(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages that are there lack."""
+=======
+def of_queries(hierarchy: Hierarchy) -> list[Operation]:
+    """What the pages and joined lookups that are there lack."""
+>>>>>>> origin/main
     points = plan.newest(hierarchy)
-    return [
+    pages = [
         Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
         for there in catalog_page.present(hierarchy)
         for each in plan_page.refresh(there, points)
     ]
+    joined = [
+        Operation(there.lookup.identifier, each, locks=FUNCTION_LOCKS)
+        for there in catalog_joined.present(hierarchy)
+        for each in plan_joined.refresh(there, hierarchy.policy.partition_keys, points)
+    ]
+    return pages + joined
 
 
 def run(hierarchy: Hierarchy, call: Context) -> None:
@@ -88,12 +101,12 @@ def run(hierarchy: Hierarchy, call: Context) -> None:
 
 
 def new_slices(hierarchy: Hierarchy) -> list[Operation]:
-    """Lookup functions and pages whose newest slices are not those of the hierarchy."""
-    return _of_lookups(hierarchy, plan.refresh) + of_pages(hierarchy)
+    """Lookup functions, pages and joined lookups whose newest slices are not those of the hierarchy."""
+    return _of_lookups(hierarchy, plan.refresh) + of_queries(hierarchy)
 
 
 def run_new_slices(hierarchy: Hierarchy, specs: list[SliceSpec], call: Context) -> None:
-    """Lookups and pages know the slices that a procedure has made."""
+    """Lookups, pages and joined lookups know the slices that a procedure has made."""
     if not any(table.global_indexes for table in hierarchy.tables) and not catalog_page.present(hierarchy):
         return
     if call.mode == execute.DRY_RUN:

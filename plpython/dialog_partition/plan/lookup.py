@@ -10,8 +10,9 @@ from ..model import GlobalIndex, Hierarchy, Slice, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, search_path
 from . import keeping
 
-# A plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index.
-BY_INDEX = SQL("SET enable_seqscan = off SET jit = off")
+# A plan that is kept was made when the leaves were smaller; what looks costly without an index is neither compiled nor
+# given to workers, whose start takes longer than the whole.
+BY_INDEX = SQL("SET enable_seqscan = off SET jit = off SET max_parallel_workers_per_gather = 0")
 ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
 
 
@@ -60,14 +61,24 @@ def precedes(first: GlobalIndex, second: GlobalIndex) -> bool:
 
 def newest(hierarchy: Hierarchy) -> tuple[int, ...]:
     """The bounds of the newest slices, as many as are configured, as far as none is missing between them."""
+    return _newest(hierarchy, hierarchy.policy.lookup_slices)
+
+
+def newest_slice(hierarchy: Hierarchy) -> tuple[int, int] | None:
+    """The bounds of the newest slice that has any."""
+    points = _newest(hierarchy, 1)
+    return (points[0], points[1]) if points else None
+
+
+def _newest(hierarchy: Hierarchy, count: int) -> tuple[int, ...]:
     points: list[int] = []
     for each in reversed(hierarchy.range_slices(hierarchy.root)):
         ends = _ends(each, str(hierarchy.root.partition_type))
-        if len(points) > hierarchy.policy.lookup_slices or (points and (ends is None or ends[1] != points[0])):
+        if len(points) > count or (points and (ends is None or ends[1] != points[0])):
             break
         if ends is not None:
             points = [ends[0], *(points or [ends[1]])]
-    return tuple(points) if hierarchy.policy.lookup_slices else ()
+    return tuple(points) if count else ()
 
 
 def _ends(each: Slice, type_name: str) -> tuple[int, int] | None:

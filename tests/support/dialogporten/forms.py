@@ -24,46 +24,14 @@ _PAGE = """
     SELECT "Id", "Org", "ServiceResource", "Party", "StatusId", "ContentUpdatedAt", "SystemLabelsMask"
     FROM page_of_party(%(party)s, %(resources)s, %(now)s, %(moment)s, %(dialog)s, %(newest)s, 20)"""
 
-# What belongs to some dialogs: a lookup for each table, which gets its Ids from those before it.
+# What belongs to some dialogs: the queries themselves are in the joined lookups.
 _CONTENT = """
-    WITH c AS MATERIALIZED (
-        SELECT o.* FROM "DialogContent_by_DialogId"(%(dialogs)s) AS o
-        JOIN "DialogContentType" AS t ON t."Id" = o."TypeId" AND t."OutputInList"
-    ),
-    s AS MATERIALIZED (
-        SELECT * FROM "LocalizationSet_by_DialogContentId"(ARRAY(SELECT c."Id" FROM c))
-        WHERE "Discriminator" = 'DialogContentValue'
-    )
-    SELECT d."Id", coalesce(r."MinimumAuthenticationLevel", 0), c."TypeId", c."MediaType", l."LanguageCode", l."Value"
-    FROM "Dialog_by_Id"(%(dialogs)s) AS d
-    LEFT JOIN "ResourcePolicyInformation" AS r ON r."Resource" = d."ServiceResource"
-    JOIN c ON c."DialogId" = d."Id"
-    JOIN s ON s."DialogContentId" = c."Id"
-    JOIN "Localization_by_LocalizationSetId"(ARRAY(SELECT s."Id" FROM s)) AS l ON l."LocalizationSetId" = s."Id"
-    ORDER BY d."Id", c."TypeId", l."LanguageCode" """
+    SELECT dialog, level, content_type, media_type, language, value FROM content_of_dialogs(%(dialogs)s)
+    ORDER BY dialog, content_type, language"""
 
 _LATEST_ACTIVITY = """
-    WITH a AS MATERIALIZED (
-        SELECT DISTINCT ON ("DialogId") * FROM "DialogActivity_by_DialogId"(%(dialogs)s)
-        ORDER BY "DialogId", "CreatedAt" DESC, "Id" DESC
-    ),
-    s AS MATERIALIZED (
-        SELECT * FROM "LocalizationSet_by_ActivityId"(ARRAY(SELECT a."Id" FROM a))
-        WHERE "Discriminator" = 'DialogActivityDescription'
-    ),
-    x AS (
-        SELECT s."ActivityId", l."LanguageCode", l."Value"
-        FROM s JOIN "Localization_by_LocalizationSetId"(ARRAY(SELECT s."Id" FROM s)) AS l
-            ON l."LocalizationSetId" = s."Id"
-    )
-    SELECT a."DialogId", a."Id", a."CreatedAt", a."TypeId", a."TransmissionId", b."ActorTypeId", n."ActorId", n."Name",
-        x."LanguageCode", x."Value"
-    FROM a
-    JOIN "Actor_by_ActivityId"(ARRAY(SELECT a."Id" FROM a)) AS b
-        ON b."ActivityId" = a."Id" AND b."Discriminator" = 'DialogActivityPerformedByActor'
-    LEFT JOIN "ActorName" AS n ON n."Id" = b."ActorNameEntityId"
-    LEFT JOIN x ON x."ActivityId" = a."Id"
-    ORDER BY a."DialogId", x."LanguageCode" """
+    SELECT dialog, id, created_at, activity_type, transmission, actor_type, actor, name, language, value
+    FROM latest_activities(%(dialogs)s) ORDER BY dialog, language"""
 
 _KEYS = f'{{0}}."{SLICE_KEY}" = %(slice)s AND {{0}}."Party" = %(party)s'
 

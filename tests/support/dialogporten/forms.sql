@@ -37,6 +37,41 @@ SELECT count(*) FROM dp.create_page(
     order_by => 't."ContentUpdatedAt" DESC, t."Id" DESC'
 );
 
+-- What belongs to some dialogs: the queries as they were, with the keys of each partitioned table.
+SELECT count(*) FROM dp.create_joined_lookup(
+    '"Dialog"', 'content_of_dialogs',
+    query => 'SELECT d."Id", coalesce(r."MinimumAuthenticationLevel", 0), c."TypeId", c."MediaType", l."LanguageCode", l."Value"
+        FROM "Dialog" AS d
+        LEFT JOIN "ResourcePolicyInformation" AS r ON r."Resource" = d."ServiceResource"
+        JOIN "DialogContent" AS c ON c."DialogId" = d."Id" AND dp.has_keys(c)
+        JOIN "DialogContentType" AS t ON t."Id" = c."TypeId" AND t."OutputInList"
+        JOIN "LocalizationSet" AS s
+            ON s."DialogContentId" = c."Id" AND s."Discriminator" = ''DialogContentValue'' AND dp.has_keys(s)
+        JOIN "Localization" AS l ON l."LocalizationSetId" = s."Id" AND dp.has_keys(l)
+        WHERE d."Id" = ANY (ids) AND dp.has_keys(d)',
+    returns => 'dialog uuid, level integer, content_type integer, media_type varchar, language varchar, value varchar'
+);
+SELECT count(*) FROM dp.create_joined_lookup(
+    '"Dialog"', 'latest_activities',
+    query => 'SELECT a."DialogId", a."Id", a."CreatedAt", a."TypeId", a."TransmissionId", b."ActorTypeId", n."ActorId", n."Name",
+            x."LanguageCode", x."Value"
+        FROM unnest(ids) AS wanted (dialog)
+        CROSS JOIN LATERAL (
+            SELECT i.* FROM "DialogActivity" AS i WHERE i."DialogId" = wanted.dialog AND dp.has_keys(i)
+            ORDER BY i."CreatedAt" DESC, i."Id" DESC LIMIT 1
+        ) AS a
+        JOIN "Actor" AS b
+            ON b."ActivityId" = a."Id" AND b."Discriminator" = ''DialogActivityPerformedByActor'' AND dp.has_keys(b)
+        LEFT JOIN "ActorName" AS n ON n."Id" = b."ActorNameEntityId"
+        LEFT JOIN LATERAL (
+            SELECT l."LanguageCode", l."Value" FROM "LocalizationSet" AS s
+            JOIN "Localization" AS l ON l."LocalizationSetId" = s."Id" AND dp.has_keys(l)
+            WHERE s."ActivityId" = a."Id" AND s."Discriminator" = ''DialogActivityDescription'' AND dp.has_keys(s)
+        ) AS x ON true',
+    returns => 'dialog uuid, id uuid, created_at timestamptz, activity_type integer, transmission uuid, actor_type integer,
+        actor varchar, name varchar, language varchar, value varchar'
+);
+
 -- Logic of the application's own that knew Ids alone: the keys are those of the labels that were written.
 CREATE FUNCTION recompute_mask(slice date, party text, contexts uuid [])
 RETURNS void LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
