@@ -49,7 +49,6 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
     ]
 
 
-<<<<<<< HEAD
 def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) -> list[Operation]:
     """Lookups by a column that gets another name are named after it, as are their parameters, which cannot be renamed.
 
@@ -73,12 +72,8 @@ def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) ->
     return [Operation(table.identifier, each, locks=FUNCTION_LOCKS) for each in found]
 
 
-def of_pages(hierarchy: Hierarchy) -> list[Operation]:
-    """What the pages that are there lack."""
-=======
 def of_queries(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages and joined lookups that are there lack."""
->>>>>>> origin/main
     points = plan.newest(hierarchy)
     pages = [
         Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
