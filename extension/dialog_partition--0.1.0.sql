@@ -812,7 +812,7 @@ def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: 
     by_hand = catalog_detached.by_hand(hierarchy, [(table, spec) for table in lacking if table.oid not in known])
     if not remembered and not by_hand:
         raise _nothing_to_attach(hierarchy, lower_bound, lacking, spec)
-    _refuse_predicates(hierarchy)
+    refuse_predicates(hierarchy)
     for each in (*remembered, *by_hand):
         _refuse_unlike(hierarchy, each)
         if hierarchy.table(each.table).global_indexes:
@@ -822,7 +822,7 @@ def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: 
     return calls.run_in_function([plan.attach_step(hierarchy, [*remembered, *by_hand])], call)
 
 
-def _refuse_predicates(hierarchy: Hierarchy) -> None:
+def refuse_predicates(hierarchy: Hierarchy) -> None:
     """What a global index says behind WHERE may call functions of the owner, and is run on the rows that come back."""
     owner = hierarchy.root.owner
     if owner != catalog_server.server().user and any(
@@ -1136,7 +1136,9 @@ def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str) -> Context:
     """The same for a hierarchy that exists."""
     root = hierarchy.root
     check_owner(hierarchy)
-    return context(call, root.oid, root.identifier.text, root.owner, mode, hierarchy.policy.lock_timeout_ms)
+    found = context(call, root.oid, root.identifier.text, root.owner, mode, hierarchy.policy.lock_timeout_ms)
+    # global indexes follow slices that plain DDL attaches and detaches
+    return found._replace(is_schema_change=any(table.global_indexes for table in hierarchy.tables))
 
 
 def is_owner(hierarchy: Hierarchy) -> bool:
@@ -5823,10 +5825,11 @@ from ..operation import Operation, Step
 from ..plan import drift as plan_drift
 from ..plan import global_index as plan_index
 from ..plan import propagation as plan
+from ..plan.detached import INDEX_LOCKS
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, following, retention, view_upkeep
+from . import attach, calls, following, obstacles, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -5892,6 +5895,7 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
         steps = plan_drift.steps_of(facts, differences, rewrite=False)
         _run([operation for step in steps for operation in step.operations], context)
     _run(plan.statistics_operations(target, found, changes), call)
+    _run(_of_slices(hierarchy, table, changes), call)
     if any(each.aspect == plan.PRIVILEGES for each in changes):
         _run(_reading(table), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
@@ -5912,6 +5916,29 @@ def _reading(table: Table) -> list[Operation]:
         statements = plan_index.grant_reading(index, tuple(sorted(readers - present)))
         statements += plan_index.revoke_reading(index, tuple(sorted(present - readers)))
         found += [Operation(index.identifier, each) for each in statements]
+    return found
+
+
+def _of_slices(hierarchy: Hierarchy, table: Table, changes: list[Change]) -> list[Operation]:
+    """Slices that were detached take their entries along, those that were attached bring theirs."""
+    lost, new = plan.changed_slices(changes)
+    found = []
+    for each in (*lost, *new):
+        parts = catalog_global_index.slice_parts(each)
+        if not parts or not table.global_indexes:
+            continue
+        relation = parts[0][0]
+        obstacles.refuse_hidden_rows(relation, is_whole=False)
+        if each in new:
+            attach.refuse_predicates(hierarchy)
+        locks = len(parts) * (1 + table.indexes) + INDEX_LOCKS
+        for index in table.global_indexes:
+            if each in new:
+                statements = plan_index.take_in(index, relation, parts)
+            else:
+                statements = plan_index.let_go(index, relation, [part for part, _ in parts])
+            found += [Operation(relation, statement, locks=locks) for statement in statements[:1]]
+            found += [Operation(relation, statement, locks=2) for statement in statements[1:]]
     return found
 
 
@@ -10472,6 +10499,25 @@ def partitions(table: int) -> list[tuple[Identifier, bool]]:
         (table,),
     )
     return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
+
+
+def slice_parts(relation: int) -> list[tuple[Identifier, bool]]:
+    """A slice and its leaves, itself first; whether each is a leaf. Nothing where it is gone."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name, t.isleaf AS is_leaf FROM pg_partition_tree($1) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY t.level, c.oid",
+        ("oid",),
+        (relation,),
+    )
+    if rows:
+        return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
+    found = database.query(  # one without leaves that is no partition any more has no tree
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = $1 AND c.relkind = 'r'",
+        ("oid",),
+        (relation,),
+    )
+    return [(Identifier(row["schema"], row["name"]), True) for row in found]
 
 
 def sample(index: GlobalIndex) -> tuple[tuple[str, str], ...]:
@@ -19167,7 +19213,7 @@ from .. import keys
 from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, compose
-from . import coverage, default_slice, global_index, trees
+from . import coverage, default_slice, global_index, keeping, trees
 from . import slices as plan_slices
 
 INDEX_LOCKS = 20  # of a global index: the side table with its key, or the partitions that it has itself
@@ -19260,7 +19306,11 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             SQL(each.upper_bound),
         )
         entries = [
-            Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
+            Operation(
+                index.identifier,
+                global_index.add_entries(index, identifier, is_known=not each.is_remembered),
+                locks=INDEX_LOCKS,
+            )
             for index in table.global_indexes
         ]
         if hierarchy.is_tied(table):  # its own rows may refer to each other by the entries, which ATTACH checks
@@ -19276,6 +19326,10 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         operations += default_slice.renewal_operations(default) if default else []
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
         operations += entries
+        if not each.is_remembered:  # it may have its guards still
+            parts = [Identifier(table.schema, name) for name in (each.name, *each.leaves)]
+            guards = [keeping.drop_guard(index, part) for index in table.global_indexes for part in parts]
+            operations += [Operation(identifier, guard, locks=2) for guard in guards]
         operations += plan_slices.guard_operations(table, each.name, list(each.leaves))
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
@@ -21434,11 +21488,14 @@ def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
     )
 
 
-def add_entries(index: GlobalIndex, relation: Composable) -> SQL:
-    """An entry for every row of a table or slice that counts."""
+def add_entries(index: GlobalIndex, relation: Composable, *, is_known: bool = False) -> SQL:
+    """An entry for every row of a table or slice that counts. ``is_known``: some rows may have theirs already."""
     conditions = [compose("t.{} IS NOT NULL", Identifier(column)) for column in index.columns]
     if index.predicate is not None:
         conditions.append(compose("({})", SQL(index.predicate)))
+    if is_known:
+        own = keeping.equal(index, "g", "t")
+        conditions.append(compose("NOT EXISTS (SELECT FROM {} AS g WHERE {})", index.identifier, own))
     return compose(
         "INSERT INTO {} ({}) SELECT {} FROM {} AS t WHERE {}",
         index.identifier,
@@ -21506,6 +21563,19 @@ def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -
     )
     found.append(compose("DROP TABLE {}", index.identifier))
     found.append(compose("DROP FUNCTION IF EXISTS {}()", index.identifier))
+    return found
+
+
+def let_go(index: GlobalIndex, relation: Identifier, parts: list[Identifier]) -> list[SQL]:
+    """A slice that plain DDL has detached: its entries go, and it may be written to by its name."""
+    return [remove_entries(index, relation), *(keeping.drop_guard(index, each) for each in parts)]
+
+
+def take_in(index: GlobalIndex, relation: Identifier, parts: list[tuple[Identifier, bool]]) -> list[SQL]:
+    """A slice that plain DDL has attached; it may have been one before that nobody took notice of."""
+    found = [add_entries(index, relation, is_known=True)]
+    for each, is_leaf in parts:
+        found += [keeping.drop_guard(index, each), keeping.guard(index, each, is_leaf=is_leaf)]
     return found
 ''','plan.index_statement': r'''"""CREATE INDEX, the one place that composes it."""
 
@@ -23749,7 +23819,7 @@ if TYPE_CHECKING:
     from ..sql import Composable
 
 COLUMN, SCHEMA, STATISTICS_OBJECT, STATISTICS_TARGET = "column", "schema", "statistics object", "statistics target"
-PRIVILEGES, NAME = "privileges", "name"
+PRIVILEGES, NAME, SLICES = "privileges", "name", "slices of a global index"
 COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
 
 
@@ -23768,6 +23838,18 @@ def renamed_columns(changes: list[Change]) -> list[tuple[str, str]]:
     gone = {str(each.before).split()[0]: each.part for each in columns if each.after is None}
     new = {str(each.after).split()[0]: each.part for each in columns if each.before is None}
     return [(gone[number], new[number]) for number in gone if number in new]
+
+
+def changed_slices(changes: list[Change]) -> tuple[list[int], list[int]]:
+    """The slices that a table with global indexes has lost, and those that it has got."""
+    lost: set[int] = set()
+    new: set[int] = set()
+    for each in changes:
+        if each.aspect == SLICES:
+            before, after = ({int(oid) for oid in (value or "").split()} for value in (each.before, each.after))
+            lost |= before - after
+            new |= after - before
+    return sorted(lost), sorted(new)
 
 
 def template_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
@@ -27450,7 +27532,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_bd3ac2bfa4ce', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_020f101a3d14', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -27468,7 +27550,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_bd3ac2bfa4ce'
+PACKAGE = 'dialog_partition_0_1_0_020f101a3d14'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -28886,6 +28968,12 @@ BEGIN
             UNION ALL
             SELECT m.oid, 'side table of a global index', g.side::oid::text, g.side::text
             FROM managed AS m JOIN dp.global_index_config AS g ON g.tbl = m.oid
+            UNION ALL  -- which take their entries along, or bring them
+            SELECT m.oid, 'slices of a global index', '', string_agg(i.inhrelid::text, ' ' ORDER BY i.inhrelid)
+            FROM managed AS m
+            JOIN pg_inherits AS i ON i.inhparent = m.oid AND NOT i.inhdetachpending
+            WHERE EXISTS (SELECT FROM dp.global_index_config AS g WHERE g.tbl = m.oid)
+            GROUP BY m.oid
             UNION ALL
             SELECT m.oid, 'unique rule of a global index', g.side::oid::text, min(g.side::text)
             FROM managed AS m
@@ -28985,7 +29073,7 @@ BEGIN
             OR c.aspect = 'column of a foreign key' AND c.after IS NOT NULL
             OR c.after IS NULL AND c.aspect IN (
                 'foreign key', 'CHECK of the slice key', 'trigger of the slice key', 'trigger of a global index',
-                'unique rule of a global index', 'NOT NULL of a key', 'template'
+                'unique rule of a global index', 'partition of a global index', 'NOT NULL of a key', 'template'
             )
             OR c.after IS NULL AND c.aspect = 'index of foreign key' AND EXISTS (
                 SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
@@ -29014,6 +29102,7 @@ BEGIN
                 WHEN 'trigger of a global index' THEN format('Trigger "%s" of %s keeps a global index true.', lost.part, lost.tbl::regclass)
                 WHEN 'side table of a global index' THEN format('%s is a global index: the triggers of %s write to it.', lost.before, lost.tbl::regclass)
                 WHEN 'unique rule of a global index' THEN format('Global index %s of %s finds its entries by its key, and keeps them unique.', lost.before, lost.tbl::regclass)
+                WHEN 'partition of a global index' THEN format('The global indexes of %s would keep the entries of the rows of %s.', lost.tbl::regclass, lost.before)
                 WHEN 'template' THEN format('New partitions of %s are made like its template.', lost.tbl::regclass)
                 ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
             END,
@@ -29022,6 +29111,7 @@ BEGIN
                 WHEN lost.aspect = 'index of foreign key' THEN 'Create the index that replaces it first.'
                 WHEN lost.aspect = 'column of a global index'
                     THEN 'Drop the index with dp.drop_global_index(...) and create it anew afterwards.'
+                WHEN lost.aspect = 'partition of a global index' THEN 'dp.drop_slice(...) takes slices away with their entries.'
                 WHEN lost.aspect LIKE '% of a global index' THEN 'dp.drop_global_index(...) drops an index with its triggers.'
                 WHEN command LIKE 'DROP%' AND lost.aspect = 'foreign key'
                     THEN 'dp.drop_slice(...) and dp.detach_slice(...) take slices away without CASCADE.'
@@ -29184,10 +29274,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -29220,6 +29310,20 @@ BEGIN
         SELECT g.tbl, 'side table of a global index', d.object_identity
         FROM pg_event_trigger_dropped_objects() AS d
         JOIN dp.global_index_config AS g ON g.side::oid = d.objid AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        UNION ALL  -- a partition is known by its guard, which goes with it
+        SELECT g.tbl, 'partition of a global index', min(format('%I.%I', d.address_names[1], d.address_names[2]))
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN pg_namespace AS n ON n.nspname = d.address_names[1]
+        JOIN pg_class AS c ON c.relnamespace = n.oid
+        JOIN dp.global_index_config AS g ON g.tbl = c.oid
+        JOIN pg_class AS s ON s.oid = g.side
+        WHERE d.object_type = 'trigger' AND d.address_names[3] IN (
+            SELECT t.tgname
+            FROM pg_trigger AS t
+            JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.proname = s.relname AND p.pronamespace = s.relnamespace
+            WHERE t.tgrelid <> g.tbl
+        )
+        GROUP BY g.tbl
         UNION ALL  -- a constraint of a table that stays, and goes with one that it refers to: with a slice's by CASCADE
         SELECT t.tbl, 'foreign key', min(d.address_names[3])
         FROM pg_event_trigger_dropped_objects() AS d
@@ -29488,10 +29592,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -29510,10 +29614,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -29533,10 +29637,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -29562,10 +29666,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -29593,10 +29697,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29617,10 +29721,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -29638,10 +29742,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -29659,10 +29763,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -29693,10 +29797,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29712,10 +29816,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29740,10 +29844,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -29776,10 +29880,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -29801,10 +29905,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -29837,10 +29941,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -29861,10 +29965,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -29886,10 +29990,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'lookup_name': lookup_name, 'query': query, 'returns': returns, 'parameters': parameters, 'key_column': key_column, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_joined_lookup IS
@@ -29906,10 +30010,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -29931,10 +30035,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -29951,10 +30055,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -29972,10 +30076,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -29993,10 +30097,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -30020,10 +30124,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30041,10 +30145,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -30061,10 +30165,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -30080,10 +30184,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -30100,10 +30204,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -30119,10 +30223,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -30139,10 +30243,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -30159,10 +30263,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -30179,10 +30283,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -30199,10 +30303,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -30218,10 +30322,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -30238,10 +30342,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -30273,10 +30377,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -30302,10 +30406,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30322,10 +30426,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -30353,10 +30457,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -30452,10 +30556,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -30555,10 +30659,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -30583,10 +30687,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30608,10 +30712,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -30629,10 +30733,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -30650,10 +30754,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -30674,10 +30778,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30704,10 +30808,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30731,10 +30835,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -30752,10 +30856,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -30774,10 +30878,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -30794,10 +30898,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -30814,10 +30918,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -30834,10 +30938,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_020f101a3d14'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -30988,10 +31092,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -31006,10 +31110,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -31031,10 +31135,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -31066,10 +31170,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -31091,10 +31195,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -31113,10 +31217,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -31136,10 +31240,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -31157,10 +31261,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -31177,10 +31281,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -31197,10 +31301,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -31216,10 +31320,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -31236,10 +31340,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -31255,10 +31359,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -31274,10 +31378,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bd3ac2bfa4ce' not in GD:
+if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bd3ac2bfa4ce'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_020f101a3d14'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

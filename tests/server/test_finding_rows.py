@@ -101,3 +101,66 @@ def test_of_arrays_there_is_no_lookup(owner: Connection) -> None:
             "INSERT INTO remark (id, post_id, tags, at, party) VALUES (11, 2, '{1,2}', '2025-02-03 10:00+00', 'b')"
         )
     assert party_of(owner, "dp.keys_of('remark', '{1,2}'::int[])") == ["a"]
+
+
+def plainly_detached(connection: Connection) -> None:
+    connection.execute("ALTER TABLE remark DETACH PARTITION remark_2025_01")
+    connection.execute("ALTER TABLE remark_2025_01 DROP CONSTRAINT remark_post_id_fkey")
+    connection.execute("ALTER TABLE post DETACH PARTITION post_2025_01")
+
+
+def entries(connection: Connection) -> list[int]:
+    assert connection.execute("SELECT * FROM dp.verify_global_index('post_id_global')").fetchall() == []
+    assert connection.execute("SELECT * FROM dp.verify_global_index('titled')").fetchall() == []
+    found = connection.execute("SELECT finding FROM dp.check('post') WHERE finding LIKE '%global index%'").fetchall()
+    assert found == []
+    return [row[0] for row in connection.execute("SELECT id FROM post_id_global ORDER BY id").fetchall()]
+
+
+@pytest.fixture
+def indexed(owner: Connection) -> Connection:
+    index(owner, "post", ["id"])
+    index(owner, "remark", ["id"])
+    owner.execute(
+        "SELECT dp.create_global_index('post', '{other}', false, predicate => 'external > 0', index_name => 'titled')"
+    )
+    return owner
+
+
+def test_plain_ddl_takes_slices_away_and_brings_them_back(indexed: Connection) -> None:
+    plainly_detached(indexed)
+    assert entries(indexed) == [2]
+    indexed.execute("INSERT INTO post_2025_01 VALUES (7, '2025-01-04 10:00+00', 'a', 2, 3)")
+    indexed.execute("INSERT INTO post VALUES (1, '2025-02-04 10:00+00', 'a', 9, 9)")
+    bounds = "FROM ('2025-01-01 00:00+00') TO ('2025-02-01 00:00+00')"
+    attach = f"ALTER TABLE post ATTACH PARTITION post_2025_01 FOR VALUES {bounds}"
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        indexed.execute(attach)  # type: ignore[call-overload]
+    indexed.execute("DELETE FROM post WHERE id = 1")
+    indexed.execute(attach)  # type: ignore[call-overload]
+    assert entries(indexed) == [1, 2, 7]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        indexed.execute("DELETE FROM post_2025_01")
+
+
+def test_a_slice_that_plain_ddl_took_away_unheard_comes_back_by_the_call(indexed: Connection) -> None:
+    indexed.execute("SET dp.propagate_ddl = off")
+    plainly_detached(indexed)
+    indexed.execute("RESET dp.propagate_ddl")
+    indexed.execute("SELECT dp.attach_slice('post', '2025-01-01')")
+    assert entries(indexed) == [1, 2]
+
+
+def test_a_partition_is_not_dropped_over_its_entries(indexed: Connection) -> None:
+    for partition in ("remark_2025_01", "remark_2025_01_h00"):
+        with pytest.raises(psycopg.errors.InvalidTableDefinition, match="would break") as raised:
+            indexed.execute(f"DROP TABLE {partition}")  # type: ignore[call-overload]
+        assert f"remark would keep the entries of the rows of public.{partition}" in str(
+            raised.value.diag.message_detail
+        )
+    indexed.execute("ALTER TABLE remark DETACH PARTITION remark_2025_01")
+    indexed.execute("DROP TABLE remark_2025_01")
+    assert indexed.execute("SELECT * FROM remark_id_global").fetchall() == []
+    indexed.execute("DROP TABLE remark CASCADE")
+    indexed.execute("DROP TABLE post CASCADE")
+    assert indexed.execute("SELECT count(*) FROM pg_class WHERE relname ~ '^(post|remark|titled)'").fetchall() == [(0,)]

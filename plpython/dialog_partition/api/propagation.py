@@ -13,10 +13,11 @@ from ..operation import Operation, Step
 from ..plan import drift as plan_drift
 from ..plan import global_index as plan_index
 from ..plan import propagation as plan
+from ..plan.detached import INDEX_LOCKS
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, following, retention, view_upkeep
+from . import attach, calls, following, obstacles, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
         steps = plan_drift.steps_of(facts, differences, rewrite=False)
         _run([operation for step in steps for operation in step.operations], context)
     _run(plan.statistics_operations(target, found, changes), call)
+    _run(_of_slices(hierarchy, table, changes), call)
     if any(each.aspect == plan.PRIVILEGES for each in changes):
         _run(_reading(table), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
@@ -102,6 +104,29 @@ def _reading(table: Table) -> list[Operation]:
         statements = plan_index.grant_reading(index, tuple(sorted(readers - present)))
         statements += plan_index.revoke_reading(index, tuple(sorted(present - readers)))
         found += [Operation(index.identifier, each) for each in statements]
+    return found
+
+
+def _of_slices(hierarchy: Hierarchy, table: Table, changes: list[Change]) -> list[Operation]:
+    """Slices that were detached take their entries along, those that were attached bring theirs."""
+    lost, new = plan.changed_slices(changes)
+    found = []
+    for each in (*lost, *new):
+        parts = catalog_global_index.slice_parts(each)
+        if not parts or not table.global_indexes:
+            continue
+        relation = parts[0][0]
+        obstacles.refuse_hidden_rows(relation, is_whole=False)
+        if each in new:
+            attach.refuse_predicates(hierarchy)
+        locks = len(parts) * (1 + table.indexes) + INDEX_LOCKS
+        for index in table.global_indexes:
+            if each in new:
+                statements = plan_index.take_in(index, relation, parts)
+            else:
+                statements = plan_index.let_go(index, relation, [part for part, _ in parts])
+            found += [Operation(relation, statement, locks=locks) for statement in statements[:1]]
+            found += [Operation(relation, statement, locks=2) for statement in statements[1:]]
     return found
 
 

@@ -150,6 +150,25 @@ def partitions(table: int) -> list[tuple[Identifier, bool]]:
     return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
 
 
+def slice_parts(relation: int) -> list[tuple[Identifier, bool]]:
+    """A slice and its leaves, itself first; whether each is a leaf. Nothing where it is gone."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name, t.isleaf AS is_leaf FROM pg_partition_tree($1) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY t.level, c.oid",
+        ("oid",),
+        (relation,),
+    )
+    if rows:
+        return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
+    found = database.query(  # one without leaves that is no partition any more has no tree
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = $1 AND c.relkind = 'r'",
+        ("oid",),
+        (relation,),
+    )
+    return [(Identifier(row["schema"], row["name"]), True) for row in found]
+
+
 def sample(index: GlobalIndex) -> tuple[tuple[str, str], ...]:
     """A wrong entry of a random sample, if there is one that the caller may see."""
     rows = database.query("SELECT problem, entry FROM dp._sample_global_index($1)", ("oid",), (index.oid,))
