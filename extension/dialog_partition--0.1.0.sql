@@ -31052,12 +31052,15 @@ CREATE FUNCTION dp._sample_global_index(index regclass)
 RETURNS TABLE (problem text, entry text)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO'
 AS $plpgsql$
 DECLARE
     tbl regclass := (SELECT g.tbl FROM dp.global_index_config AS g WHERE g.side = index);
     leaf record;
+    known record;
+    is_there boolean;
 BEGIN
-    IF dp._owner_of(index) <> current_user THEN
+    IF dp._owner_of(index) <> current_user OR row_security_active(tbl) THEN
         RETURN;
     END IF;
     -- some pages of two leaves that hold any: a look at rows, not all of them
@@ -31076,11 +31079,41 @@ BEGIN
             leaf.name, leaf.percent, dp._counted_conditions(index), index, dp._entry_conditions(index, 't')
         );
     END LOOP;
+    -- some entries, each looked for with constants: a join with the table would be planned for all leaves
+    FOR known IN EXECUTE format(
+        'SELECT ROW(g.*)::text AS entry, %s AS conditions FROM %s AS g TABLESAMPLE system (%s) ORDER BY random() LIMIT 5',
+        (
+            SELECT string_agg(
+                format(
+                    '%L || quote_literal(g.%I::text) || %L',
+                    format('t.%I OPERATOR(%I.=) ', a.attname, dp._equality_schema(a.atttypid)), a.attname,
+                    '::' || format_type(a.atttypid, a.atttypmod)
+                ),
+                ' || '' AND '' || '
+            )
+            FROM pg_attribute AS a WHERE a.attrelid = index AND a.attnum > 0 AND NOT a.attisdropped
+        ),
+        index,
+        (
+            SELECT least(100, 100 * 10 / greatest(sum(pg_relation_size(s.oid)) / current_setting('block_size')::numeric, 1))
+            FROM pg_class AS s WHERE s.oid = index OR s.oid IN (SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = index)
+        )
+    )
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s AS t WHERE %s AND %s)', tbl, dp._counted_conditions(index), known.conditions)
+        INTO is_there;
+        IF NOT is_there THEN
+            problem := 'stale';
+            entry := known.entry;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END LOOP;
 END
 $plpgsql$;
 
 COMMENT ON FUNCTION dp._sample_global_index(regclass) IS
-'Internal: a row of a random sample that a global index does not hold, if there is one.';
+'Internal: a row of a random sample that a global index does not hold, and an entry that has no row, if there are such.';
 
 -- procedures/add_constraint_online.sql.j2
 CREATE PROCEDURE dp.add_constraint_online(

@@ -613,6 +613,10 @@ def test_check_finds_what_was_changed_behind_its_back(db: Database, owner: psyco
     assert sorted(found) == [("missing",)] * 10 + [("stale",)]
     seen = {row[0] for _ in range(30) for row in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()}
     assert "global index inexact" in seen
+    admin.execute(f'DELETE FROM {SIDE} WHERE "Id" <> 3')  # type: ignore[call-overload]
+    admin.execute('DELETE FROM "Actor"; DELETE FROM "Activity"; DELETE FROM "Dialog"')
+    check = f"SELECT detail FROM dp.check({ROOT}) WHERE finding = 'global index inexact'"
+    assert [row[0][:43] for row in owner.execute(check).fetchall()] == ["A sample has found an entry that is stale: "]
     owner.execute('DROP TRIGGER "Dialog_Id_global_guard" ON "Dialog_2025_05_h00"')
     seen = {row[0] for row in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()}
     assert "global index not guarded" in seen
