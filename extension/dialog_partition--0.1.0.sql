@@ -7380,7 +7380,11 @@ def run_refresh(context: Context, gone: tuple[PresentView, ...] = ()) -> None:
 
 
 def _of(target: Identifier, statements: list[SQL], relations: tuple[int, ...]) -> list[Operation]:
-    return [Operation(target, each, relations=relations, locks=NEW_VIEW_LOCKS) for each in statements]
+    """All statements of a view lock the same."""
+    return [
+        Operation(target, each, relations=relations, locks=0 if place else NEW_VIEW_LOCKS)
+        for place, each in enumerate(statements)
+    ]
 ''','api.window': r'''"""Which slices a hierarchy shall have now: its maintained range, what retention retires, and the gaps."""
 
 from __future__ import annotations
@@ -26874,10 +26878,13 @@ def create_call(table: Identifier, schema: str) -> SQL:
 
 
 def _create_view(wanted: WantedView) -> SQL:
-    """Replaced it keeps its columns, which stand first, and gets new ones behind them."""
-    listed = comma_list([Identifier("t", each.name) for each in wanted.columns])
+    """Replaced it keeps its columns, which stand first, and gets new ones behind them.
+
+    Plans call the table by its name, as does the query: an alias might be that of something else there.
+    """
+    listed = comma_list([Identifier(wanted.table.name, each.name) for each in wanted.columns])
     return compose(
-        "CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS SELECT {} FROM {} AS t",
+        "CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS SELECT {} FROM {}",
         wanted.identifier,
         listed,
         wanted.table.identifier,
@@ -27532,7 +27539,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_020f101a3d14', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_075b6ea5d153', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -27550,7 +27557,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_020f101a3d14'
+PACKAGE = 'dialog_partition_0_1_0_075b6ea5d153'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -29274,10 +29281,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -29592,10 +29599,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -29614,10 +29621,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -29637,10 +29644,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -29666,10 +29673,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -29697,10 +29704,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29721,10 +29728,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -29742,10 +29749,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -29763,10 +29770,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -29797,10 +29804,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29816,10 +29823,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29844,10 +29851,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -29880,10 +29887,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -29905,10 +29912,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -29941,10 +29948,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -29965,10 +29972,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -29990,10 +29997,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'lookup_name': lookup_name, 'query': query, 'returns': returns, 'parameters': parameters, 'key_column': key_column, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_joined_lookup IS
@@ -30010,10 +30017,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -30035,10 +30042,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -30055,10 +30062,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -30076,10 +30083,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -30097,10 +30104,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -30124,10 +30131,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30145,10 +30152,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -30165,10 +30172,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -30184,10 +30191,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -30204,10 +30211,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -30223,10 +30230,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -30243,10 +30250,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -30263,10 +30270,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -30283,10 +30290,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -30303,10 +30310,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -30322,10 +30329,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -30342,10 +30349,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -30377,10 +30384,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -30406,10 +30413,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30426,10 +30433,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -30457,10 +30464,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -30556,10 +30563,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -30659,10 +30666,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -30687,10 +30694,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30712,10 +30719,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -30733,10 +30740,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -30754,10 +30761,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -30778,10 +30785,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30808,10 +30815,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30835,10 +30842,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -30856,10 +30863,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -30878,10 +30885,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -30898,10 +30905,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -30918,10 +30925,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -30938,10 +30945,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_020f101a3d14'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_075b6ea5d153'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -31125,10 +31132,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -31143,10 +31150,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -31168,10 +31175,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -31203,10 +31210,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -31228,10 +31235,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -31250,10 +31257,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -31273,10 +31280,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -31294,10 +31301,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -31314,10 +31321,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -31334,10 +31341,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -31353,10 +31360,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -31373,10 +31380,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -31392,10 +31399,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -31411,10 +31418,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_020f101a3d14' not in GD:
+if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_020f101a3d14'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_075b6ea5d153'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

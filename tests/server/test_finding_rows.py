@@ -164,3 +164,17 @@ def test_a_partition_is_not_dropped_over_its_entries(indexed: Connection) -> Non
     indexed.execute("DROP TABLE remark CASCADE")
     indexed.execute("DROP TABLE post CASCADE")
     assert indexed.execute("SELECT count(*) FROM pg_class WHERE relname ~ '^(post|remark|titled)'").fetchall() == [(0,)]
+
+
+def test_the_advisor_tells_tables_behind_views_by_their_names_whatever_else_is_called(indexed: Connection) -> None:
+    indexed.execute("CREATE SCHEMA app")
+    indexed.execute("SELECT dp.create_writable_views('post', 'app')")
+    query = (
+        "SELECT * FROM app.post AS r JOIN app.remark AS t ON t.post_id = r.id JOIN (VALUES (1)) AS g (x) ON true"
+        " WHERE r.id = $1 AND t.post_id = $1"
+    )
+    said = indexed.execute("SELECT alias, advice FROM dp.explain(%s) WHERE finding = 'missing key'", [query]).fetchall()
+    assert dict(said) == {
+        "post": 'SELECT * FROM "public"."post_by_id"(ARRAY[...])',
+        "remark": 'SELECT * FROM "public"."remark_by_post_id"(ARRAY[...])',
+    }
