@@ -1107,18 +1107,18 @@ def context(
     mode: str,
     lock_timeout_ms: int = execute.DEFAULT_LOCK_TIMEOUT_MS,
     *,
-    is_for_log: bool = False,
+    runs_code: bool = True,
 ) -> Context:
     """How a call runs. It works as the owner of the tables, so that everything new belongs to the owner.
 
-    ``is_for_log``: it only writes to dp.log that something failed, which touches no table of the owner.
+    ``runs_code``: what it does may run code that comes with the tables. A record in dp.log does not.
     """
     facts = catalog_server.server()
     if mode != execute.DRY_RUN and facts.is_standby:
         raise errors.NotInPrerequisiteState(
             "the server is a standby", "Nothing can be changed here.", "Call on the primary server."
         )
-    if owner != facts.user and not is_for_log:
+    if owner != facts.user and runs_code:
         trust.refuse_code(trust.tables_of(root), root_name, owner)
     return execute.Context(
         call,
@@ -1132,11 +1132,11 @@ def context(
     )
 
 
-def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str) -> Context:
+def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str, *, runs_code: bool = True) -> Context:
     """The same for a hierarchy that exists."""
-    root = hierarchy.root
+    root, timeout = hierarchy.root, hierarchy.policy.lock_timeout_ms
     check_owner(hierarchy)
-    found = context(call, root.oid, root.identifier.text, root.owner, mode, hierarchy.policy.lock_timeout_ms)
+    found = context(call, root.oid, root.identifier.text, root.owner, mode, timeout, runs_code=runs_code)
     # global indexes follow slices that plain DDL attaches and detaches
     return found._replace(is_schema_change=any(table.global_indexes for table in hierarchy.tables))
 
@@ -1154,10 +1154,17 @@ def check_owner(hierarchy: Hierarchy) -> None:
     raise errors.InsufficientPrivilege.not_owner(hierarchy.root.identifier, hierarchy.root.owner)
 
 
-def open_function(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Context]:
+def refuse_code(hierarchy: Hierarchy) -> None:
+    """What a call was opened without: refuse code that comes with the tables, of others than the caller."""
+    root = hierarchy.root
+    if root.owner != catalog_server.server().user:
+        trust.refuse_code(trust.tables_of(root.oid), root.identifier.text, root.owner)
+
+
+def open_function(call: str, root: int, dry_run: bool, *, runs_code: bool = True) -> tuple[Hierarchy, Context]:
     """Begin a function on one hierarchy: take its lock for the transaction, and read it under the lock."""
     hierarchy = catalog_hierarchy.load(root)
-    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, False))
+    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, False), runs_code=runs_code)
     if dry_run:
         return hierarchy, found
     lock_hierarchy(found, for_session=False)
@@ -1248,10 +1255,10 @@ def check_isolation(call: Context) -> None:
         )
 
 
-def open_procedure(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Context]:
+def open_procedure(call: str, root: int, dry_run: bool, *, runs_code: bool = True) -> tuple[Hierarchy, Context]:
     """Begin a procedure on one hierarchy: take its lock for the session, and read it under the lock."""
     hierarchy = catalog_hierarchy.load(root)
-    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, True))
+    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, True), runs_code=runs_code)
     if dry_run:
         return hierarchy, found
     execute.commit(found)
@@ -4039,7 +4046,7 @@ from ..model import Hierarchy
 from ..operation import Operation, Step, merged
 from ..plan import declare as plan_declare
 from ..plan import drift as plan
-from . import ageing, calls, following, requirements
+from . import ageing, calls, following, ownership, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4085,7 +4092,9 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
 
 def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
-    hierarchy, call = calls.open_procedure("sync", root, dry_run)
+    hierarchy, call = calls.open_procedure("sync", root, dry_run, runs_code=False)
+    ownership.synchronise(hierarchy, call)
+    calls.refuse_code(hierarchy)
     policies = ageing.aged(hierarchy)
     for table in hierarchy.tables:
         facts = catalog_drift.read_table(_with_template(table, call), policies)
@@ -4181,7 +4190,7 @@ def present_layout(hierarchy: Hierarchy) -> Layout:
 
 from __future__ import annotations
 
-from .. import execute
+from .. import database, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import joined_lookup as catalog_joined
 from ..catalog import lookup as catalog
@@ -4192,6 +4201,7 @@ from ..plan import joined_lookup as plan_joined
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
+from ..plan.function_settings import kept
 from ..sql import SQL, Identifier, compose
 from . import calls
 
@@ -4200,6 +4210,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context
+    from ..plan.function_settings import Setting
 
 FUNCTION_LOCKS = 6
 
@@ -4217,15 +4228,14 @@ def operations(hierarchy: Hierarchy) -> list[Operation]:
 
 def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
     """What a change asks for of each lookup function that is there."""
-    return [
-        Operation(lookup.identifier, each, locks=FUNCTION_LOCKS)
-        for table in hierarchy.tables
-        for side in table.global_indexes
-        for lookup in catalog.served(hierarchy, table, side)
-        for present in [catalog.present(lookup)]
-        if present is not None
-        for each in change(lookup, present)
-    ]
+    found = []
+    for table in hierarchy.tables:
+        for side in table.global_indexes:
+            for lookup in catalog.served(hierarchy, table, side):
+                present = catalog.present(lookup)
+                if present is not None:
+                    found += _of_function(lookup.identifier, change(lookup, present), present.settings)
+    return found
 
 
 def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) -> list[Operation]:
@@ -4233,7 +4243,7 @@ def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) ->
 
     The hierarchy may be read before or behind the change.
     """
-    found = []
+    found: list[Operation] = []
     for owner in hierarchy.tables:
         for side in owner.global_indexes:
             for lookup in catalog.served(hierarchy, owner, side):
@@ -4247,24 +4257,32 @@ def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) ->
                 if present is not None:
                     types = SQL(former.signature.text[len(former.identifier.text) :])
                     drop = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), types)
-                    found += [drop, *plan.create(renamed)]
-    return [Operation(table.identifier, each, locks=FUNCTION_LOCKS) for each in found]
+                    again = [*plan.create(renamed), *kept(renamed.signature, present.settings)]
+                    found += _of_function(renamed.identifier, [drop, *again], present.settings)
+    return found
 
 
 def of_queries(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages and joined lookups that are there lack."""
     points = plan.newest(hierarchy)
-    pages = [
-        Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
-        for there in catalog_page.present(hierarchy)
-        for each in plan_page.refresh(there, points)
-    ]
-    joined = [
-        Operation(there.lookup.identifier, each, locks=FUNCTION_LOCKS)
-        for there in catalog_joined.present(hierarchy)
-        for each in plan_joined.refresh(there, hierarchy.policy.partition_keys, points)
-    ]
-    return pages + joined
+    found = []
+    for page in catalog_page.present(hierarchy):
+        found += _of_function(page.page.identifier, plan_page.refresh(page, points), page.settings)
+    for joined in catalog_joined.present(hierarchy):
+        statements = plan_joined.refresh(joined, hierarchy.policy.partition_keys, points)
+        found += _of_function(joined.lookup.identifier, statements, joined.settings)
+    return found
+
+
+def _of_function(function: Identifier, statements: list[SQL], settings: tuple[Setting, ...]) -> list[Operation]:
+    """A function is written anew; it cannot keep what its owner may not give it."""
+    lost = [each.name for each in settings if not each.is_allowed] if statements else []
+    if lost:
+        database.warning(
+            f"function {function} is written anew and loses what a superuser has set for it: {', '.join(lost)}."
+            " ALTER FUNCTION ... SET gives it again."
+        )
+    return [Operation(function, each, locks=FUNCTION_LOCKS) for each in statements]
 
 
 def run(hierarchy: Hierarchy, call: Context) -> None:
@@ -4827,7 +4845,7 @@ def do_one(
 
 
 def _log_context(root: int, name: str, owner: str, dry_run: bool) -> Context:
-    return calls.context(CALL, root, name, owner, execute.mode_of(dry_run, True), is_for_log=True)
+    return calls.context(CALL, root, name, owner, execute.mode_of(dry_run, True), runs_code=False)
 
 
 def note_failure(error: Exception, call: Context, failures: list[Failure]) -> None:
@@ -5400,6 +5418,97 @@ class Ordering:
             " ".join(dict.fromkeys(f"{calls.describe(each)}." for each in self.failures)),
             "The others are in order. Call again when nobody uses these." if is_lock else "The others are in order.",
         )
+''','api.ownership': r'''"""Owners: what belongs to the tables of a hierarchy is given to whom the tables were given.
+
+Who gives a table away may give away what belongs to it; the new owner may not take it. So this runs with the rights of
+the caller. No statement of it runs code that comes with the tables.
+"""
+
+from __future__ import annotations
+
+from .. import database, errors
+from ..catalog import cron as catalog_cron
+from ..catalog import lookup as catalog_lookup
+from ..catalog import ownership as catalog
+from ..catalog import writable_view as catalog_view
+from ..operation import Step, merged
+from ..plan import keeping, schedule
+from ..plan import ownership as plan
+from ..plan import writable_view as plan_view
+from ..plan.ownership import FILLER, KEEPER, Belonging
+from ..sql import SQL, Identifier, Literal, compose
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..model import Hierarchy
+
+
+def carry(hierarchy: Hierarchy, former: dict[int, int], call: Context) -> None:
+    """Some tables have another owner: give away what their former one had. ``former``: his oid, by table."""
+    found = catalog.belongings(hierarchy)
+    for table, role in former.items():
+        own = plan.followed([each for each in found if each.table == table], {catalog.role_name(role)})
+        _refuse_schemas(own)
+        if own:
+            calls.run_in_function(_steps(hierarchy, own), call._replace(owner=None))
+        if table == hierarchy.root.oid:
+            _tell_of_jobs(hierarchy, catalog.role_name(role))
+
+
+def _tell_of_jobs(hierarchy: Hierarchy, former: str) -> None:
+    """pg_cron gives no job to another role."""
+    jobs = catalog_cron.recorded(hierarchy.root.oid)
+    if jobs:
+        ending = " ".join(compose("SELECT cron.unschedule({});", Literal(each.name)).text for each in jobs)
+        database.warning(
+            f"jobs of {hierarchy.root.identifier} in pg_cron still run as {former}, and fail: {ending} in a session of"
+            f" {former}, then {schedule.again(hierarchy.root.identifier)}"
+        )
+
+
+def synchronise(hierarchy: Hierarchy, call: Context) -> None:
+    """Give away what was not carried, as far as the caller may."""
+    found = plan.followed(catalog.belongings(hierarchy), None)
+    for (table, owner), own in plan.by_owner([each for each in found if not each.is_callers]).items():
+        database.warning(
+            f"what belongs to {hierarchy.table(table).identifier} belongs to {owner}, who alone can give it away:"
+            f" {plan.told(own)}. Call dp.sync as a superuser, or as a member of both roles."
+        )
+    own = [each for each in found if each.is_callers]
+    _refuse_schemas(own)
+    calls.run_in_procedure(merged(_steps(hierarchy, own), call.lock_budget), call._replace(owner=None))
+
+
+def _refuse_schemas(found: list[Belonging]) -> None:
+    """PostgreSQL lets nobody but superusers give things to a role that may not make them where they are."""
+    for each in found:
+        if not each.is_allowed:
+            schema, owner = Identifier(each.schema), Identifier(each.table_owner)
+            raise errors.InsufficientPrivilege(
+                f"{each.what} {each.signature} cannot be given to {each.table_owner}",
+                f"It goes along with its table, and {each.table_owner} may not create anything in schema {schema}.",
+                f"GRANT CREATE ON SCHEMA {schema} TO {owner} first.",
+            )
+
+
+def _steps(hierarchy: Hierarchy, found: list[Belonging]) -> list[Step]:
+    locks = {table.oid: table.relations_per_leaf for table in hierarchy.tables}
+    return [plan.step(each, _written(hierarchy, each), locks[each.table]) for each in found]
+
+
+def _written(hierarchy: Hierarchy, each: Belonging) -> SQL | None:
+    """A function that runs with its owner's rights, as it is to be; None where it is none, or not needed any more."""
+    table = hierarchy.table(each.table)
+    if each.what == KEEPER:
+        side = next(side for side in table.global_indexes if side.oid == each.of)
+        return keeping.keeper(catalog_lookup.wanted(table, side))
+    if each.what == FILLER:
+        view = next(view for view in catalog_view.of_root(hierarchy.root.oid) if view.oid == each.of)
+        source = catalog_view.wanted(hierarchy, table, view.access.schema).sources.get(plan_view.FILL)
+        return plan_view.create_function(each.identifier, plan_view.FILL, source) if source is not None else None
+    return None
 ''','api.page': r'''"""create_page."""
 
 from __future__ import annotations
@@ -5826,10 +5935,10 @@ from ..plan import drift as plan_drift
 from ..plan import global_index as plan_index
 from ..plan import propagation as plan
 from ..plan.detached import INDEX_LOCKS
-from ..plan.difference import OWNER, REWRITE, SYNC
+from ..plan.difference import OWNER, REWRITE
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import attach, calls, following, obstacles, retention, view_upkeep
+from . import attach, calls, following, obstacles, ownership, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -5849,12 +5958,17 @@ def propagate(changes: str) -> None:
             by_root.setdefault(root, {}).setdefault(each["tbl"], []).append(change)
     for root, by_table in by_root.items():
         try:
-            hierarchy, call = calls.open_function(CALL, root, False)
+            hierarchy, call = calls.open_function(CALL, root, False, runs_code=False)
+        except errors.InsufficientPrivilege as error:
+            _warn(root, error)
+            continue
+        ownership.carry(hierarchy, _former_owners(by_table), call)
+        if all(map(_is_about_owner, by_table.values())):
+            continue
+        try:
+            calls.refuse_code(hierarchy)
         except errors.InsufficientPrivilege as error:  # the caller need not trust what the owner's tables run
-            database.warning(
-                f"the change was not carried to the partitions: {error.message}. {error.hint or ''} Then CALL"
-                f" dp.sync({Literal(catalog_hierarchy.load(root).root.identifier.text)})."
-            )
+            _warn(root, error)
             continue
         for table in hierarchy.tables:
             if table.oid in by_table:
@@ -5862,6 +5976,29 @@ def propagate(changes: str) -> None:
         if any(each.aspect in (plan.NAME, plan.SCHEMA) for changes in by_table.values() for each in changes):
             following.run(catalog_hierarchy.load(root), call)
         view_upkeep.run_refresh(call)
+
+
+def _warn(root: int, error: errors.PartitionError) -> None:
+    database.warning(
+        f"the change was not carried to the partitions: {error.message}. {error.hint or ''} Then CALL"
+        f" dp.sync({Literal(catalog_hierarchy.load(root).root.identifier.text)})."
+    )
+
+
+def _former_owners(by_table: dict[int, list[Change]]) -> dict[int, int]:
+    """Whose the tables were that have another owner now; what the event trigger tells of an owner is its oid."""
+    return {
+        table: int(each.before)
+        for table, changes in by_table.items()
+        for each in changes
+        if each.aspect == OWNER and each.before is not None
+    }
+
+
+def _is_about_owner(changes: list[Change]) -> bool:
+    """Whether a table has got another owner, and nothing else; that one's privileges go along by themselves."""
+    aspects = {each.aspect for each in changes}
+    return OWNER in aspects and aspects <= {OWNER, plan.PRIVILEGES}
 
 
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
@@ -5873,10 +6010,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
             f" not get it, and drift of it is not seen. CALL dp.sync({Literal(hierarchy.root.identifier.text)}) makes"
             " one as the newest partition is."
         )
-    as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
     if any(each.aspect == plan.COLUMN for each in changes):
         retention.refuse_unreadable(hierarchy)
-    _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
     for old, new in plan.renamed_columns(changes):
         _run(following.of_renamed_column(hierarchy, table, old, new), call)
@@ -5890,10 +6025,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
         _run(late, call)
         facts = catalog_drift.read_table(table)
     found = [each for each in plan_drift.differences(facts) if plan.is_carried(each, changes)]
-    owners = [each._replace(mended_by=SYNC) for each in found if each.aspect == OWNER]
-    for differences, context in ((owners, as_caller), (found, call)):
-        steps = plan_drift.steps_of(facts, differences, rewrite=False)
-        _run([operation for step in steps for operation in step.operations], context)
+    steps = plan_drift.steps_of(facts, found, rewrite=False)
+    _run([operation for step in steps for operation in step.operations], call)
     _run(plan.statistics_operations(target, found, changes), call)
     _run(_of_slices(hierarchy, table, changes), call)
     if any(each.aspect == plan.PRIVILEGES for each in changes):
@@ -7604,6 +7737,7 @@ from ..catalog import server as catalog_server
 from ..catalog import writable_view as catalog
 from ..model import Hierarchy, Table
 from ..operation import Operation, Step
+from ..plan.ownership import synchronise
 from ..plan.writable_view import FILL, INSERT, PresentView
 from ..sql import Identifier
 from . import calls, view_upkeep
@@ -7690,7 +7824,7 @@ def _check(hierarchy: Hierarchy, table: Table, schema: str, present: PresentView
         raise errors.InsufficientPrivilege(
             f"writable view {view} belongs to {present.access.owner}",
             f"What it fills in is looked up as the owner of {table.identifier}, who is {table.owner}.",
-            "SELECT dp.drop_writable_view(...) as its owner, and create it anew.",
+            f"{synchronise(hierarchy.root.identifier)} as a superuser, or as a member of both roles, gives it away.",
         )
     own = {(where, name) for where, name, _ in present.functions} if present is not None else set()
     names = [wanted.function(purpose).name for purpose in (FILL, INSERT)]
@@ -10083,6 +10217,7 @@ from . import global_index as catalog_global_index
 from . import guard as catalog_guard
 from . import log as catalog_log
 from . import lookup as catalog_lookup
+from . import ownership as catalog_ownership
 from . import page as catalog_page
 from . import server as catalog_server
 from . import slices as catalog_slices
@@ -10162,6 +10297,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
+        belongings=tuple(catalog_ownership.belongings(hierarchy)),
         outdated_views=_outdated_views(hierarchy),
         outdated_functions=_outdated_functions(hierarchy),
         jobs=tuple(catalog_cron.recorded(hierarchy.root.oid)),
@@ -10237,7 +10373,6 @@ def _outdated_views(hierarchy: Hierarchy) -> tuple[tuple[Identifier, Identifier,
     for view in catalog_view.of_root(hierarchy.root.oid):
         table = hierarchy.table(view.table)
         differing = len(plan_view.changes(catalog_view.wanted(hierarchy, table, view.access.schema), view))
-        differing += len({owner for *_, owner in view.functions} | {view.access.owner, table.owner}) - 1
         if differing:
             found.append((table.identifier, view.identifier, view.access.schema, differing))
     return tuple(found)
@@ -10353,6 +10488,31 @@ def pending_to(parents: list[int]) -> list[ForeignKey]:
     """The foreign keys that wait for the registration of their tables under some parents."""
     rows = database.query(f"{_PENDING} WHERE parent = ANY ($1) ORDER BY child::text, name", ("oid[]",), (parents,))
     return [_foreign_key(row) for row in rows]
+''','catalog.function_settings': r'''"""Reading the settings that somebody gave a generated function."""
+
+from __future__ import annotations
+
+from .. import database
+from ..plan.function_settings import Setting
+
+# As ALTER FUNCTION judges it, which takes a name of no module that is loaded for a superuser's.
+_ALLOWED = """
+    SELECT s.name FROM unnest($1) AS s (name)
+    WHERE has_parameter_privilege($2, s.name, 'SET')
+       OR EXISTS (SELECT FROM pg_settings g WHERE lower(g.name) = lower(s.name) AND g.context = 'user'
+                  AND g.short_desc <> 'GUC placeholder variable')
+"""
+
+
+def added(configuration: list[str] | None, own: tuple[str, ...], owner: str) -> tuple[Setting, ...]:
+    """Those of pg_proc.proconfig beside the function's own."""
+    pairs = [each.partition("=") for each in configuration or ()]
+    found = [(name, value) for name, _, value in pairs if name not in own]
+    if not found:
+        return ()
+    rows = database.query(_ALLOWED, ("text[]", "name"), ([name for name, _ in found], owner))
+    allowed = {row["name"] for row in rows}
+    return tuple(Setting(name, value, name in allowed) for name, value in found)
 ''','catalog.global_index': r'''"""Reading global indexes, and what is needed to make one."""
 
 from __future__ import annotations
@@ -10886,8 +11046,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import database
-from ..plan.joined_lookup import MARK, Present, read
+from ..plan.joined_lookup import MARK, OWN_SETTINGS, Present, read
 from ..sql import Identifier
+from .function_settings import added
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10908,7 +11069,8 @@ def present(hierarchy: Hierarchy) -> list[Present]:
     """The joined lookups of a hierarchy's tables, and what they do now."""
     rows = database.query(
         "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
-        " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result"
+        " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
+        " p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE p.proowner = ANY (ARRAY(SELECT c.relowner FROM pg_class c WHERE c.oid = ANY ($1)))"
         " AND p.proretset AND starts_with(p.prosrc, $2) ORDER BY p.oid",
@@ -10920,7 +11082,8 @@ def present(hierarchy: Hierarchy) -> list[Present]:
         name = Identifier(row["schema"], row["name"])
         lookup = read(hierarchy, name, row["arguments"], row["result"], row["body"])
         if lookup is not None and lookup.identifier == name:
-            found.append(Present(lookup, row["body"]))
+            settings = added(row["settings"], OWN_SETTINGS, row["owner"])
+            found.append(Present(lookup, row["body"], settings))
     return found
 
 
@@ -10990,9 +11153,10 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import ANY_COMMENT, Lookup, Present, newest, precedes
+from ..plan.lookup import ANY_COMMENT, OWN_SETTINGS, Lookup, Present, newest, precedes
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
+from .function_settings import added
 
 
 def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
@@ -11024,7 +11188,7 @@ def present(lookup: Lookup) -> Present | None:
     """The function that returns rows of the lookup's table by its columns, whatever it and the table are called."""
     rows = database.query(
         "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
-        " obj_description(p.oid, 'pg_proc') AS comment"
+        " obj_description(p.oid, 'pg_proc') AS comment, p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = $1 AND p.proowner = c.relowner AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
@@ -11039,26 +11203,30 @@ def present(lookup: Lookup) -> Present | None:
             ANY_COMMENT,
         ),
     )
-    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"], rows[0]["body"]) if rows else None
+    if not rows:
+        return None
+    settings = added(rows[0]["settings"], OWN_SETTINGS, rows[0]["owner"])
+    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"], rows[0]["body"], settings)
 
 
 def names_its_table(side: GlobalIndex) -> bool:
     """Whether the trigger function of a global index writes to the side table, as that is called now.
 
-    One that is not there, or was replaced by hand, is another matter.
+    One that is not there, or belongs to another role than the table, is another matter.
     """
     rows = database.query(
         "SELECT strpos(p.prosrc, $3) > 0 AS named FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " JOIN dp.global_index_config g ON g.side = $4 JOIN pg_class c ON c.oid = g.tbl AND c.relowner = p.proowner"
         " WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0 AND p.prorettype = 'trigger'::regtype",
-        ("text", "text", "text"),
-        (side.schema, side.name, side.identifier.text),
+        ("text", "text", "text", "oid"),
+        (side.schema, side.name, side.identifier.text, side.oid),
     )
     return not rows or bool(rows[0]["named"])
 
 
 def wanted(table: Table, side: GlobalIndex) -> Wanted:
     """What the trigger function of a global index is made of."""
-    columns = {each.name: each for each in catalog_structure.read(table.oid).columns}
+    columns = {each.name: each for each in catalog_structure.columns(table.oid)}
     return Wanted(side, tuple(columns[name] for name in side.stored), (), side.hash_partitions)
 ''','catalog.online': r'''"""Reading what schema changes without blocking need: partitions with their indexes and constraints."""
 
@@ -11266,6 +11434,133 @@ def facts(role: str) -> Facts:
         tuple(each["text"].replace("%1$s", Identifier(role).text) for each in grants),
         row["database"],
     )
+''','catalog.ownership': r'''"""Reading what belongs to the tables of a hierarchy, and has another owner than they have."""
+
+from __future__ import annotations
+
+from .. import database
+from ..model import Hierarchy
+from ..plan.joined_lookup import mark_of
+from ..plan.lookup import ANY_COMMENT
+from ..plan.ownership import (
+    DETACHED,
+    DETACHED_STATISTICS,
+    FILLER,
+    FUNCTION,
+    JOINED,
+    KEEPER,
+    LOOKUP,
+    PAGE,
+    PARTITION,
+    SIDE,
+    STATISTICS,
+    TEMPLATE,
+    VIEW,
+    Belonging,
+)
+from ..plan.page import MARK
+from ..plan.writable_view import FILL, INSERT
+
+# Tables, views and trigger functions are known for certain, by the configuration and by the triggers. Of the functions
+# that only a mark tells the owner is not asked. A side table or detached slice without partitions is no tree.
+_BELONGINGS = f"""
+    WITH managed AS MATERIALIZED (
+        SELECT c.oid, c.relowner, c.reltype, t.role, t.template::oid AS template, h.range_key, h.slice_key
+        FROM dp.table_config t JOIN dp.hierarchy_config h ON h.root = t.root JOIN pg_class c ON c.oid = t.tbl
+        WHERE t.root = $1 AND t.role <> 'reference'
+    ), relation (tbl, what, oid) AS MATERIALIZED (
+        SELECT m.oid, '{PARTITION}', p.relid FROM managed m, pg_partition_tree(m.oid) AS p WHERE p.level > 0
+        UNION ALL SELECT m.oid, '{TEMPLATE}', m.template FROM managed m WHERE m.template IS NOT NULL
+        UNION ALL
+        SELECT m.oid, '{SIDE}', s.oid
+        FROM managed m JOIN dp.global_index_config g ON g.tbl = m.oid,
+             LATERAL (SELECT g.side::oid UNION SELECT p.relid FROM pg_partition_tree(g.side) AS p) AS s (oid)
+        UNION ALL
+        SELECT m.oid, '{DETACHED}', s.oid
+        FROM managed m JOIN dp.detached_slice d ON d.tbl = m.oid,
+             LATERAL (SELECT d.slice::oid UNION SELECT p.relid FROM pg_partition_tree(d.slice) AS p) AS s (oid)
+        UNION ALL
+        SELECT m.oid, '{VIEW}', v.view::oid FROM managed m JOIN dp.writable_view_config v ON v.tbl = m.oid
+    ), called AS (
+        SELECT m.oid AS tbl, '{KEEPER}' AS what, p.oid, s.oid AS of
+        FROM managed m JOIN dp.global_index_config g ON g.tbl = m.oid JOIN pg_class s ON s.oid = g.side
+        JOIN pg_proc p ON p.proname = s.relname AND p.pronamespace = s.relnamespace AND p.pronargs = 0
+        WHERE EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = m.oid AND t.tgfoid = p.oid)
+        UNION ALL
+        SELECT r.tbl, CASE t.tgname WHEN '{FILL}' THEN '{FILLER}' ELSE '{FUNCTION}' END, t.tgfoid, r.oid
+        FROM relation r JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname IN ('{FILL}', '{INSERT}')
+        WHERE r.what = '{VIEW}'
+        UNION ALL  -- of the slice key: it has its trigger's name, and the trigger is about the range key
+        SELECT m.oid, '{FUNCTION}', p.oid, m.oid
+        FROM managed m JOIN pg_attribute a ON a.attrelid = m.oid AND a.attname = m.range_key
+        JOIN pg_trigger t ON t.tgrelid = m.oid AND a.attnum = ANY (t.tgattr)
+        JOIN pg_proc p ON p.oid = t.tgfoid AND p.proname = t.tgname
+        WHERE m.role = 'root' AND m.slice_key IS NOT NULL
+          AND starts_with(p.prosrc, format('BEGIN NEW."%s" := ', replace(m.slice_key, '"', '""')))
+        UNION ALL
+        SELECT m.oid, CASE WHEN starts_with(p.prosrc, $2) THEN '{PAGE}' ELSE '{LOOKUP}' END, p.oid, 0
+        FROM managed m JOIN pg_proc p ON p.prorettype = m.reltype AND p.proretset
+        WHERE starts_with(p.prosrc, $2) OR obj_description(p.oid, 'pg_proc') LIKE $3
+        UNION ALL
+        SELECT j.tbl, '{JOINED}', p.oid, 0
+        FROM unnest($4, $5) AS j (tbl, mark) JOIN pg_proc p ON p.proretset AND starts_with(p.prosrc, j.mark)
+    ), object (tbl, what, name, namespace, owner, arguments, relation, of) AS (
+        SELECT r.tbl, r.what, c.relname, c.relnamespace, c.relowner, NULL, c.oid, 0
+        FROM relation r JOIN pg_class c ON c.oid = r.oid
+        UNION ALL
+        SELECT r.tbl, CASE r.what WHEN '{DETACHED}' THEN '{DETACHED_STATISTICS}' ELSE '{STATISTICS}' END,
+               s.stxname, s.stxnamespace, s.stxowner, NULL, 0, 0
+        FROM (TABLE relation UNION ALL SELECT m.oid, '', m.oid FROM managed m) AS r (tbl, what, oid)
+        JOIN pg_statistic_ext s ON s.stxrelid = r.oid
+        UNION ALL
+        SELECT c.tbl, c.what, p.proname, p.pronamespace, p.proowner, oidvectortypes(p.proargtypes), 0, c.of
+        FROM (SELECT DISTINCT called.* FROM called) AS c JOIN pg_proc p ON p.oid = c.oid
+    )
+    SELECT o.tbl, o.what, n.nspname AS schema, o.name, o.arguments, o.relation, o.of,
+           pg_get_userbyid(o.owner) AS owner, pg_get_userbyid(m.relowner) AS table_owner,
+           pg_has_role(o.owner, 'USAGE') AS is_callers,
+           has_schema_privilege(m.relowner, n.oid, 'CREATE') OR u.rolsuper AS is_allowed
+    FROM object o JOIN managed m ON m.oid = o.tbl JOIN pg_namespace n ON n.oid = o.namespace
+    JOIN pg_roles u ON u.rolname = current_user
+    WHERE o.owner <> m.relowner
+    ORDER BY array_position($4, o.tbl), o.relation, o.what, n.nspname, o.name
+"""
+
+
+def belongings(hierarchy: Hierarchy) -> list[Belonging]:
+    """All of them, table by table."""
+    rows = database.query(
+        _BELONGINGS,
+        ("oid", "text", "text", "oid[]", "text[]"),
+        (
+            hierarchy.root.oid,
+            MARK,
+            ANY_COMMENT,
+            [table.oid for table in hierarchy.tables],
+            [mark_of(table) for table in hierarchy.tables],
+        ),
+    )
+    return [
+        Belonging(
+            row["tbl"],
+            row["what"],
+            row["schema"],
+            row["name"],
+            row["arguments"],
+            row["relation"],
+            row["of"],
+            row["owner"],
+            row["table_owner"],
+            row["is_callers"],
+            row["is_allowed"],
+        )
+        for row in rows
+    ]
+
+
+def role_name(oid: int) -> str:
+    """What a role is called, or was."""
+    return str(database.query("SELECT pg_get_userbyid($1) AS name", ("oid",), (oid,))[0]["name"])
 ''','catalog.page': r'''"""Pages that are there."""
 
 from __future__ import annotations
@@ -11273,8 +11568,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import database
+from ..plan.lookup import OWN_SETTINGS
 from ..plan.page import MARK, OWN, Page, Present, read
 from ..sql import Identifier
+from .function_settings import added
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11301,7 +11598,8 @@ class Arguments(NamedTuple):
 def present(hierarchy: Hierarchy) -> list[Present]:
     """The pages of a hierarchy's tables, and what they do now."""
     rows = database.query(
-        f"SELECT n.nspname AS schema, p.proname AS name, {_PARAMETERS} AS parameters, p.prosrc AS body, c.oid AS tbl"
+        f"SELECT n.nspname AS schema, p.proname AS name, {_PARAMETERS} AS parameters, p.prosrc AS body, c.oid AS tbl,"
+        " p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset AND p.proowner = c.relowner"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = ANY ($1) AND starts_with(p.prosrc, $2) ORDER BY p.oid",
@@ -11315,7 +11613,11 @@ def present(hierarchy: Hierarchy) -> list[Present]:
         (read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["parameters"], row["body"], schemas), row)
         for row in rows
     ]
-    return [Present(page, row["body"]) for page, row in found if page is not None]
+    return [
+        Present(page, row["body"], added(row["settings"], OWN_SETTINGS, row["owner"]))
+        for page, row in found
+        if page is not None
+    ]
 
 
 def is_taken(page: Page) -> bool:
@@ -15249,6 +15551,8 @@ def _of_keys(reading: Reading, others: list[Reading], identity: tuple[str, ...])
     lookup = advice_lookups.without_keys(reading, identity)
     if lookup is not None:
         detail = f"The rows are asked for by their identity alone: no condition binds {names(policy.partition_keys)}."
+        if others:
+            detail += " dp.create_joined_lookup makes a function of a query of several tables."
         return [_about(reading, MISSING_KEY, detail, lookup)]
     if reading.expected_slices > 1:
         found += _of_range(reading, others)
@@ -19658,7 +19962,7 @@ def _ownership(partition: Partition, wanted: Properties) -> list[Difference]:
     if state.owner == wanted.owner:
         return []
     statement = compose("ALTER TABLE {} OWNER TO {}", state.identifier, Identifier(wanted.owner))
-    # dp.sync works as the owner of the tables, who may not take a partition from another role
+    # the owner of the tables may not take a partition from another role: dp.sync does it as its caller, see ownership
     return [Difference(state.identifier, OWNER, "", wanted.owner, state.owner, (statement,), HAND)]
 
 
@@ -20382,6 +20686,7 @@ from ..sql import Identifier
 from .ageing import AgeingPolicy
 from .detached import DetachedSlice
 from .difference import Difference
+from .ownership import Belonging
 from .schedule import Jobs, Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
@@ -20438,6 +20743,7 @@ class Facts(NamedTuple):
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
+    belongings: tuple[Belonging, ...]  # what belongs to its tables, and to another role than they do
     outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
     outdated_functions: tuple[Identifier, ...]  # generated ones that name tables as they were called before
     jobs: tuple[Recorded, ...]
@@ -20457,7 +20763,15 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_jobs, findings_names, findings_server, findings_views
+from . import (
+    findings_foundation,
+    findings_global,
+    findings_jobs,
+    findings_names,
+    findings_owner,
+    findings_server,
+    findings_views,
+)
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC, TEMPLATE
@@ -20480,6 +20794,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_statistics(hierarchy, facts),
         *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
+        *findings_owner.findings(hierarchy, facts),
         *findings_views.findings(facts),
         *findings_names.findings(hierarchy, facts),
         *findings_server.findings(hierarchy, facts),
@@ -20944,7 +21259,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     again = schedule.again(hierarchy.root.identifier).text
     for job in jobs.seen:
         if not job.is_scheduled:
-            text = "pg_cron has the job no more, or the database was restored elsewhere: it does not run."
+            text = f"{hierarchy.root.owner}, whose the root is, has no such job in pg_cron any more: it does not run."
             found.append(Finding(WARNING, "missing job", job.name, text, again))
         elif job.status == FAILED:
             text = f"Its last run failed: {(job.message or 'pg_cron does not say why').strip()}"
@@ -20982,6 +21297,51 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         statement = schedule.again(root.identifier).text
         found.append(Finding(WARNING, "job of a renamed table", root.identifier.text, text, statement))
     return found
+''','plan.findings_owner': r'''"""What belongs to the tables of a hierarchy, and did not go along when they got another owner."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from . import ownership
+from .finding import ERROR, WARNING, Facts, Finding
+from .ownership import HOLDS_UP, WITH_RIGHTS, Belonging
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """One or two for each table and former owner, and one for each function that only its own mark tells of."""
+    shown = [each for each in facts.belongings if each.what not in (ownership.PARTITION, *ownership.OF_DETACHED)]
+    followed = ownership.followed(list(facts.belongings), None)
+    found = []
+    for own in ownership.by_owner([each for each in shown if each in followed]).values():
+        found += _told(hierarchy, own)
+    return found + [_marked(each) for each in shown if each not in followed]
+
+
+def _told(hierarchy: Hierarchy, own: list[Belonging]) -> list[Finding]:
+    table, owner, new = hierarchy.table(own[0].table).identifier, own[0].owner, own[0].table_owner
+    statement = ownership.synchronise(hierarchy.root.identifier).text
+    rights = f" Functions among them run with the rights of {owner}, who can change what they do."
+    by = " The call takes a superuser, or a member of both roles."
+    found = []
+    holding = [each for each in own if each.what in HOLDS_UP]
+    if holding:
+        text = f"Of {owner}, while the table is of {new}: {ownership.told(holding)}. No slice can be made or dropped."
+        text += rights + by
+        found.append(Finding(ERROR, "global index of another owner", table.text, text, statement))
+    others = [each for each in own if each.what not in HOLDS_UP]
+    if others:
+        text = f"Of {owner}, while the table is of {new}: {ownership.told(others)}."
+        text += (rights if any(each.what in WITH_RIGHTS for each in others) else "") + by
+        found.append(Finding(WARNING, "owner not followed", table.text, text, statement))
+    return found
+
+
+def _marked(each: Belonging) -> Finding:
+    text = (
+        f"The function looks like a {each.what} of a table of {each.table_owner}, and is of {each.owner}: it does not"
+        " follow its table. If it is what it looks like, give it to the owner."
+    )
+    return Finding(WARNING, "owner not followed", each.signature.text, text, ownership.give(each).text)
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
 
 from __future__ import annotations
@@ -21416,6 +21776,42 @@ def _deferral(table: Table, key: ForeignKey, deferred: bool) -> list[Operation]:
         "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table.identifier, Identifier(key.name)
     )
     return [Operation(table.identifier, statement, relations=(table.oid,))]
+''','plan.function_settings': r'''"""Settings that somebody gave a generated function: written anew it keeps them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..sql import SQL, Composable, Identifier, Literal, compose
+
+LISTS = ("temp_tablespaces",)  # the one of those with a list of names that a function can be given: it is kept quoted
+
+
+class Setting(NamedTuple):
+    """One that a function has beside its own."""
+
+    name: str
+    value: str
+    is_allowed: bool  # whether the owner of the function may give it to it; else a superuser did
+
+
+def clauses(settings: dict[str, str]) -> SQL:
+    """``SET a = b SET c = d``, as CREATE FUNCTION has them."""
+    return SQL(" ".join(f"SET {name} = {value}" for name, value in settings.items()))
+
+
+def kept(function: Composable, settings: tuple[Setting, ...]) -> list[SQL]:
+    """What gives them to the function again. Grants, owner and comment stay by themselves."""
+    return [
+        compose(
+            "ALTER FUNCTION {} SET {} = {}",
+            function,
+            Identifier(*name.split(".")),
+            SQL(value) if name in LISTS and value != '""' else Literal("" if name in LISTS else value),
+        )
+        for name, value, is_allowed in settings
+        if is_allowed
+    ]
 ''','plan.global_index': r'''"""Global indexes: a side table that holds some columns of all rows of a table, with the partition keys."""
 
 from __future__ import annotations
@@ -21609,7 +22005,9 @@ from typing import NamedTuple
 from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, search_path
+from .function_settings import Setting, clauses, kept
 from .lookup import BY_INDEX, precedes
+from .lookup import OWN_SETTINGS as OF_LOOKUPS
 
 MARK = "-- dialog_partition joined lookup: "  # the first line of a body goes on with what it was asked to be
 IDS = "ids"  # the first parameter of each
@@ -21619,10 +22017,15 @@ _RANGE, _HASH = "dp_each.key_1", "dp_each.key_2"
 
 # The plans are kept, and were made when the tables were smaller and for no Ids in particular: nothing but the order in
 # which the query names the tables, each read by an index for each row of those before it, is right for good.
-AS_WRITTEN = SQL(
-    "SET join_collapse_limit = 1 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off"
-    " SET enable_memoize = off"
-)
+AS_WRITTEN_SETTINGS = {
+    "join_collapse_limit": "1",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    "enable_memoize": "off",
+}
+AS_WRITTEN = clauses(AS_WRITTEN_SETTINGS)
+OWN_SETTINGS = (*OF_LOOKUPS, *AS_WRITTEN_SETTINGS)
 
 
 class JoinedLookup(NamedTuple):
@@ -21653,6 +22056,7 @@ class Present(NamedTuple):
 
     lookup: JoinedLookup
     body: str
+    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
 
 
 def read(hierarchy: Hierarchy, name: Identifier, arguments: str, result: str, body: str) -> JoinedLookup | None:
@@ -21673,6 +22077,11 @@ def read(hierarchy: Hierarchy, name: Identifier, arguments: str, result: str, bo
                 path = tuple(asked["search_path"])
                 return JoinedLookup(table, name.name, side, arguments, result, asked["query"], path)
     return None
+
+
+def mark_of(table: Table) -> str:
+    """What the body of any joined lookup of a table begins with."""
+    return f"{MARK}{json.dumps({_ASKED[0]: table.identifier.text})[:-1]},"
 
 
 def sides(table: Table) -> list[GlobalIndex]:
@@ -21807,8 +22216,9 @@ def probe(
 
 def refresh(present: Present, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the keys their names."""
-    is_same = present.body == body(present.lookup, keys, points).text
-    return [] if is_same else [create(present.lookup, keys, points)]
+    lookup = present.lookup
+    is_same = present.body == body(lookup, keys, points).text
+    return [] if is_same else [create(lookup, keys, points), *kept(lookup.identifier, present.settings)]
 
 
 def replace(lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
@@ -21867,7 +22277,13 @@ def row_trigger_name(index: GlobalIndex) -> str:
 
 _KEEPER = """
 BEGIN
-    IF TG_LEVEL = 'ROW' THEN  -- the keys change; of a row that MERGE moves no statement trigger hears
+    IF TG_OP = 'INSERT' AND TG_WHEN = 'AFTER' THEN  -- what happens most often, and is the shortest, comes first
+        IF current_setting({moved}, true) = 'on' THEN  -- MERGE shows rows that it moved among those that it inserted
+            {insert_others}
+        ELSE
+            {insert}
+        END IF;
+    ELSIF TG_LEVEL = 'ROW' THEN  -- the keys change; of a row that MERGE moves no statement trigger hears
         PERFORM set_config({moved}, 'on', true);
         IF NOT ({new_counts}) THEN
             DELETE FROM {side} AS g WHERE {is_old};
@@ -21889,12 +22305,6 @@ BEGIN
             ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = {unseen},
             HINT = 'Name the table that it is a partition of.';
-    ELSIF TG_OP = 'INSERT' THEN
-        IF current_setting({moved}, true) = 'on' THEN  -- MERGE shows rows that it moved among those that it inserted
-            {insert_others}
-        ELSE
-            {insert}
-        END IF;
     -- plans are kept, and that for one row is a bad one for many, and the other way round
     ELSIF TG_OP = 'DELETE' THEN
         IF (SELECT count(*) FROM (SELECT FROM old_rows LIMIT 2) AS t) < 2 THEN
@@ -22358,10 +22768,13 @@ from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Slice, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, search_path
 from . import keeping
+from .function_settings import Setting, clauses, kept
 
 # A plan that is kept was made when the leaves were smaller; what looks costly without an index is neither compiled nor
 # given to workers, whose start takes longer than the whole.
-BY_INDEX = SQL("SET enable_seqscan = off SET jit = off SET max_parallel_workers_per_gather = 0")
+BY_INDEX_SETTINGS = {"enable_seqscan": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
+BY_INDEX = clauses(BY_INDEX_SETTINGS)
+OWN_SETTINGS = ("plan_cache_mode", *BY_INDEX_SETTINGS, "standard_conforming_strings", "search_path")
 ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
 
 
@@ -22400,6 +22813,7 @@ class Present(NamedTuple):
     name: str
     comment: str
     body: str
+    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
 
 
 def precedes(first: GlobalIndex, second: GlobalIndex) -> bool:
@@ -22623,13 +23037,15 @@ def follow(lookup: Lookup, present: Present) -> list[SQL]:
     if own.text != lookup.identifier.text:
         name = Identifier(lookup.identifier.name)
         found.append(compose("ALTER FUNCTION {}{} RENAME TO {}", own, types, name))
-    return found + create(lookup)
+    return found + create(lookup) + kept(lookup.signature, present.settings)
 
 
 def refresh(lookup: Lookup, present: Present) -> list[SQL]:
     """What gives the newest slices their statements; without it nothing is wrong, but slower."""
     is_same = present.comment == lookup.comment and present.body == body(lookup).text
-    return [] if is_same else follow(lookup, present) or create(lookup)
+    if is_same:
+        return []
+    return follow(lookup, present) or create(lookup) + kept(lookup.signature, present.settings)
 
 
 def drop(lookup: Lookup) -> SQL:
@@ -23250,6 +23666,120 @@ def _record(leaf: Leaf, index: OrderIndex, root: Identifier) -> SQL:
         root=Literal(root.text),
         index=Literal(index.name),
     )
+''','plan.ownership': r'''"""What belongs to a hierarchy's tables belongs to their owners: what carries it to another one.
+
+PostgreSQL leaves with the former owner whatever is no part of a table: partitions, and all that dp has made beside it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..operation import ACCESS_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, compose
+
+PARTITION, TEMPLATE, SIDE, DETACHED = "partition", "template", "side table", "detached slice"
+VIEW, STATISTICS = "writable view", "statistics object"
+DETACHED_STATISTICS = "statistics object of a detached slice"
+OF_DETACHED = (DETACHED, DETACHED_STATISTICS)
+KEEPER, FILLER, FUNCTION = "trigger function of a global index", "function that fills keys", "trigger function"
+LOOKUP, PAGE, JOINED = "lookup", "page", "joined lookup"
+
+COMMANDS = {
+    **dict.fromkeys((PARTITION, TEMPLATE, SIDE, DETACHED), "TABLE"),
+    VIEW: "VIEW",
+    **dict.fromkeys((STATISTICS, DETACHED_STATISTICS), "STATISTICS"),
+    **dict.fromkeys((KEEPER, FILLER, FUNCTION, LOOKUP, PAGE, JOINED), "FUNCTION"),
+}
+WITH_RIGHTS = (KEEPER, FILLER)  # of their owner: SECURITY DEFINER
+BY_MARK = (LOOKUP, PAGE, JOINED)  # which anybody can write into a function of his own
+HOLDS_UP = (SIDE, KEEPER)  # without them no slice can be made, attached or dropped
+
+
+class Belonging(NamedTuple):
+    """Something that belongs to a table, and has another owner than the table."""
+
+    table: int
+    what: str  # one of the words above
+    schema: str
+    name: str
+    arguments: str | None  # of a function: the types, as its signature has them
+    relation: int  # the oid of a table or view; else 0
+    of: int  # what a trigger function serves: the oid of its side table, view or table; else 0
+    owner: str
+    table_owner: str
+    is_callers: bool  # whether the caller may give it away
+    is_allowed: bool  # whether the table's owner may have it in this schema; superusers do not ask
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def signature(self) -> SQL:
+        """Its name as ALTER takes it."""
+        if self.arguments is None:
+            return SQL(self.identifier.text)
+        return compose("{}({})", self.identifier, SQL(self.arguments))
+
+
+def followed(found: list[Belonging], former: set[str] | None) -> list[Belonging]:
+    """Those that go along to the new owner; ``former``: from whom, where that is known.
+
+    What only a mark tells goes along with what is known for certain: else anybody could have a function of his given
+    to the owner of the table. A slice that was detached may have been given away on purpose.
+    """
+    if former is None:
+        found = [each for each in found if each.what not in OF_DETACHED]
+        former = {each.owner for each in found if each.what not in (PARTITION, *BY_MARK)}
+        return [each for each in found if each.owner in former or each.what == PARTITION]
+    return [each for each in found if each.owner in former]
+
+
+def step(each: Belonging, written: SQL | None, locks: int) -> Step:
+    """Give it to its table's owner.
+
+    What the former owner has made of it must not run with the rights of the new one: a function that runs with those
+    of its owner is ``written`` anew, what else is called is told to run with those of whoever calls.
+    ``locks``: what a table takes with its indexes.
+    """
+    statements = [give(each)]
+    if written is not None:
+        statements.append(written)
+    elif each.arguments is not None:
+        statements.insert(0, compose("ALTER FUNCTION {} SECURITY INVOKER", each.signature))
+    elif each.what == VIEW:
+        statements.insert(0, compose("ALTER VIEW {} SET (security_invoker = true)", each.signature))
+    if not each.relation:
+        return Step(tuple(Operation(each.identifier, one) for one in statements), is_atomic=True)
+    tree = ((each.relation, locks),)
+    operations = [Operation(each.identifier, one, ACCESS_EXCLUSIVE, (each.relation,), 1, tree) for one in statements]
+    return Step(tuple(operations), is_atomic=True)
+
+
+def give(each: Belonging) -> SQL:
+    """The statement."""
+    return compose("ALTER {} {} OWNER TO {}", SQL(COMMANDS[each.what]), each.signature, Identifier(each.table_owner))
+
+
+def told(found: list[Belonging], most: int = 5) -> str:
+    """Some of them in words."""
+    words = [f"{each.what} {each.signature}" for each in found[:most]]
+    return ", ".join(words) + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
+def by_owner(found: list[Belonging]) -> dict[tuple[int, str], list[Belonging]]:
+    """By table, and who has them."""
+    groups: dict[tuple[int, str], list[Belonging]] = {}
+    for each in found:
+        groups.setdefault((each.table, each.owner), []).append(each)
+    return groups
+
+
+def synchronise(root: Identifier) -> SQL:
+    """The call that carries what was not carried."""
+    return compose("CALL dp.sync({})", Literal(root.text))
 ''','plan.page': r'''"""Pages: functions that return the first rows of a question, the newest slice first, with plans that are kept.
 
 To plan the reading of a leaf takes longer than to read it, the more indexes it has. So a page has a statement for each
@@ -23264,6 +23794,7 @@ from typing import NamedTuple
 from .. import keys as key_types
 from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, search_path
+from .function_settings import Setting, kept
 from .lookup import BY_INDEX
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
@@ -23318,6 +23849,7 @@ class Present(NamedTuple):
 
     page: Page
     body: str
+    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
 
 
 def read(table: Table, schema: str, name: str, parameters: str, body: str, schemas: set[str]) -> Page | None:
@@ -23507,7 +24039,9 @@ def names_its_table(present: Present) -> bool:
 
 def refresh(present: Present, points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the table its name."""
-    return [] if present.body == body(present.page, points).text else [_create(present.page, points)]
+    page = present.page
+    is_same = present.body == body(page, points).text
+    return [] if is_same else [_create(page, points), *kept(page.identifier, present.settings)]
 
 
 def replace(page: Page, present: Present | None, points: tuple[int, ...]) -> list[SQL]:
@@ -23816,7 +24350,7 @@ from .. import naming
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, compose
 from . import alter, trees
-from .difference import OWNER, Difference
+from .difference import Difference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23910,14 +24444,6 @@ def _template_action(change: Change) -> Composable | None:
             return compose("ALTER COLUMN {} RESET ({})", column, option)
         return compose("ALTER COLUMN {} SET ({} = {})", column, option, Literal(change.after))
     return None
-
-
-def owner_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
-    """The template's new owner."""
-    if all(each.aspect != OWNER for each in changes):
-        return []
-    owner = Identifier(target.table.owner)
-    return alter.on_template(target, lambda template: compose("ALTER TABLE {} OWNER TO {}", template, owner))
 
 
 def schema_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
@@ -26904,16 +27430,10 @@ def _set_default(view: Identifier, column: str, default: str | None) -> SQL:
 
 
 def _function(wanted: WantedView, purpose: str) -> list[SQL]:
-    """A trigger function and its trigger. What fills keys reads parents as their owner, as foreign keys do."""
+    """A trigger function and its trigger."""
     function = wanted.function(purpose)
-    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if purpose == FILL else ""
     return [
-        compose(
-            "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql{} AS {}",
-            function,
-            SQL(rights),
-            Literal(wanted.sources[purpose]),
-        ),
+        create_function(function, purpose, wanted.sources[purpose]),
         compose("COMMENT ON FUNCTION {}() IS {}", function, Literal(wanted.comment)),
         compose("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", function),
         compose(
@@ -26923,6 +27443,17 @@ def _function(wanted: WantedView, purpose: str) -> list[SQL]:
             function,
         ),
     ]
+
+
+def create_function(function: Identifier, purpose: str, source: str) -> SQL:
+    """A trigger function. What fills keys reads parents as their owner, as foreign keys do."""
+    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if purpose == FILL else ""
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql{} AS {}",
+        function,
+        SQL(rights),
+        Literal(source),
+    )
 
 
 def _grants(access: State) -> tuple[Grant, ...]:
@@ -27539,7 +28070,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_075b6ea5d153', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_2e2f71973fd4', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -27557,8 +28088,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_075b6ea5d153'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_2e2f71973fd4'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.function_settings', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.function_settings', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -29281,10 +29812,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -29599,10 +30130,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -29621,10 +30152,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -29644,10 +30175,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -29673,10 +30204,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -29704,10 +30235,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29728,10 +30259,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -29749,10 +30280,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -29770,10 +30301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -29804,10 +30335,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29823,10 +30354,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29851,10 +30382,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -29887,10 +30418,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -29912,10 +30443,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -29948,10 +30479,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -29972,10 +30503,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -29997,10 +30528,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'lookup_name': lookup_name, 'query': query, 'returns': returns, 'parameters': parameters, 'key_column': key_column, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_joined_lookup IS
@@ -30017,10 +30548,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -30042,10 +30573,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -30062,10 +30593,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -30083,10 +30614,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -30104,10 +30635,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -30131,10 +30662,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30152,10 +30683,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -30172,10 +30703,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -30191,10 +30722,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -30211,10 +30742,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -30230,10 +30761,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -30250,10 +30781,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -30270,10 +30801,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -30290,10 +30821,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -30310,10 +30841,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -30329,10 +30860,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -30349,10 +30880,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -30384,10 +30915,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -30413,10 +30944,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30433,10 +30964,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -30464,10 +30995,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -30563,10 +31094,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -30666,10 +31197,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -30694,10 +31225,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30719,10 +31250,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -30740,10 +31271,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -30761,10 +31292,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -30785,10 +31316,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30815,10 +31346,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30842,10 +31373,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -30863,10 +31394,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -30885,10 +31416,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -30905,10 +31436,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -30925,10 +31456,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -30945,10 +31476,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075b6ea5d153'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_2e2f71973fd4'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -31132,10 +31663,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -31150,10 +31681,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -31175,10 +31706,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -31210,10 +31741,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -31235,10 +31766,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -31257,10 +31788,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -31280,10 +31811,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -31301,10 +31832,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -31321,10 +31852,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -31341,10 +31872,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -31360,10 +31891,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -31380,10 +31911,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -31399,16 +31930,17 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
 'Gives slices, leaves and templates what parent and template say: runs the statements of dp.drift, those that write all rows of a leaf anew only with rewrite.
+What belongs to a table and to another role is given to the owner of the table, as far as the caller may: a superuser or a member of both roles may.
 A template that is lost is made anew as the newest leaf is.
-Locks each partition ACCESS EXCLUSIVE, a few in a transaction. Commits step by step. Errors: 2D000 in a transaction block, 42501 owner, 42704, 55006, 55P03.';
+Locks each partition ACCESS EXCLUSIVE, a few in a transaction. Commits step by step. Errors: 2D000 in a transaction block, 42501 not the owner, or the owner may not have things where they are, 42704, 55006, 55P03.';
 
 -- procedures/unconvert.sql.j2
 CREATE PROCEDURE dp.unconvert(
@@ -31418,10 +31950,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075b6ea5d153' not in GD:
+if 'dialog_partition_0_1_0_2e2f71973fd4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075b6ea5d153'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_2e2f71973fd4'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

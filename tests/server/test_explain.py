@@ -147,6 +147,10 @@ def test_by_id_alone_leads_to_the_lookup_or_to_the_call_that_makes_it(owner: psy
     advice = findings(explain(owner, by_parent))["missing key"].advice
     assert advice == 'SELECT * FROM "public"."Activity_by_DialogId"(ARRAY[...])'
     assert len(owner.execute(advice.replace("...", "3, 4")).fetchall()) == 4  # type: ignore[call-overload]
+    both = 'SELECT * FROM "Activity" AS d JOIN "Dialog" AS b ON b."Id" = d."DialogId" WHERE b."Id" = $1'
+    told = [each.detail for each in explain(owner, both) if each.finding == "missing key" and each.alias == "b"]
+    assert len(told) == 1 and "dp.create_joined_lookup" in told[0]
+    assert "dp.create_joined_lookup" not in findings(explain(owner, by_id))["missing key"].detail
 
 
 def test_values_of_another_global_index_lead_to_its_lookup(owner: psycopg.Connection[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -99,6 +100,29 @@ def test_the_next_run_is_foretold(home: Database) -> None:
     assert f"{row[0]:%H:%M:%S}" == "03:17:00"
     assert row[1:] == (True, True)
     assert owner.execute("SELECT next_run FROM dp.job WHERE kind = 'cluster'").fetchone() == (None,)
+
+
+def test_the_root_gets_another_owner_whose_jobs_are_made_anew(home: Database) -> None:
+    owner = declared(home)
+    call(owner)
+    admin = home.connect("postgres")
+    admin.execute("CREATE ROLE heir_of_jobs LOGIN; GRANT ALL ON SCHEMA public TO heir_of_jobs")
+    admin.execute("GRANT USAGE ON SCHEMA cron TO heir_of_jobs")
+    warnings: list[str] = []
+    admin.add_notice_handler(lambda notice: warnings.append(str(notice.message_primary)))
+    for (table,) in admin.execute("SELECT tbl::text FROM dp.table_config").fetchall():
+        admin.execute(f"ALTER TABLE {table} OWNER TO heir_of_jobs")
+    (told,) = [warning for warning in warnings if "still run as owner" in warning]
+    checked = admin.execute(f"SELECT statement FROM dp.check({ROOT}) WHERE finding = 'missing job'").fetchall()
+    assert len(checked) == 2
+    for ending in re.findall(r"SELECT cron[^;]*", told):
+        owner.execute(ending)
+    admin.execute(checked[0][0])
+    assert {job["username"] for job in cron_jobs(home)} == {"heir_of_jobs"}
+    assert admin.execute(f"SELECT FROM dp.check({ROOT}) WHERE finding = 'missing job'").fetchall() == []
+    home.drop()
+    with home.server.connect() as last:
+        last.execute("DROP ROLE heir_of_jobs")
 
 
 def test_somebody_took_a_job_away(home: Database) -> None:

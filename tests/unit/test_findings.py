@@ -35,6 +35,7 @@ def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -
         pending_keys=(),
         inexact_entries={},
         unguarded={},
+        belongings=(),
         outdated_views=(),
         outdated_functions=(),
         jobs=(),

@@ -33,18 +33,18 @@ def context(
     mode: str,
     lock_timeout_ms: int = execute.DEFAULT_LOCK_TIMEOUT_MS,
     *,
-    is_for_log: bool = False,
+    runs_code: bool = True,
 ) -> Context:
     """How a call runs. It works as the owner of the tables, so that everything new belongs to the owner.
 
-    ``is_for_log``: it only writes to dp.log that something failed, which touches no table of the owner.
+    ``runs_code``: what it does may run code that comes with the tables. A record in dp.log does not.
     """
     facts = catalog_server.server()
     if mode != execute.DRY_RUN and facts.is_standby:
         raise errors.NotInPrerequisiteState(
             "the server is a standby", "Nothing can be changed here.", "Call on the primary server."
         )
-    if owner != facts.user and not is_for_log:
+    if owner != facts.user and runs_code:
         trust.refuse_code(trust.tables_of(root), root_name, owner)
     return execute.Context(
         call,
@@ -58,11 +58,11 @@ def context(
     )
 
 
-def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str) -> Context:
+def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str, *, runs_code: bool = True) -> Context:
     """The same for a hierarchy that exists."""
-    root = hierarchy.root
+    root, timeout = hierarchy.root, hierarchy.policy.lock_timeout_ms
     check_owner(hierarchy)
-    found = context(call, root.oid, root.identifier.text, root.owner, mode, hierarchy.policy.lock_timeout_ms)
+    found = context(call, root.oid, root.identifier.text, root.owner, mode, timeout, runs_code=runs_code)
     # global indexes follow slices that plain DDL attaches and detaches
     return found._replace(is_schema_change=any(table.global_indexes for table in hierarchy.tables))
 
@@ -80,10 +80,17 @@ def check_owner(hierarchy: Hierarchy) -> None:
     raise errors.InsufficientPrivilege.not_owner(hierarchy.root.identifier, hierarchy.root.owner)
 
 
-def open_function(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Context]:
+def refuse_code(hierarchy: Hierarchy) -> None:
+    """What a call was opened without: refuse code that comes with the tables, of others than the caller."""
+    root = hierarchy.root
+    if root.owner != catalog_server.server().user:
+        trust.refuse_code(trust.tables_of(root.oid), root.identifier.text, root.owner)
+
+
+def open_function(call: str, root: int, dry_run: bool, *, runs_code: bool = True) -> tuple[Hierarchy, Context]:
     """Begin a function on one hierarchy: take its lock for the transaction, and read it under the lock."""
     hierarchy = catalog_hierarchy.load(root)
-    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, False))
+    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, False), runs_code=runs_code)
     if dry_run:
         return hierarchy, found
     lock_hierarchy(found, for_session=False)
@@ -174,10 +181,10 @@ def check_isolation(call: Context) -> None:
         )
 
 
-def open_procedure(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Context]:
+def open_procedure(call: str, root: int, dry_run: bool, *, runs_code: bool = True) -> tuple[Hierarchy, Context]:
     """Begin a procedure on one hierarchy: take its lock for the session, and read it under the lock."""
     hierarchy = catalog_hierarchy.load(root)
-    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, True))
+    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, True), runs_code=runs_code)
     if dry_run:
         return hierarchy, found
     execute.commit(found)

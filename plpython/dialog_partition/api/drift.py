@@ -13,7 +13,7 @@ from ..model import Hierarchy
 from ..operation import Operation, Step, merged
 from ..plan import declare as plan_declare
 from ..plan import drift as plan
-from . import ageing, calls, following, requirements
+from . import ageing, calls, following, ownership, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
 
 def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
-    hierarchy, call = calls.open_procedure("sync", root, dry_run)
+    hierarchy, call = calls.open_procedure("sync", root, dry_run, runs_code=False)
+    ownership.synchronise(hierarchy, call)
+    calls.refuse_code(hierarchy)
     policies = ageing.aged(hierarchy)
     for table in hierarchy.tables:
         facts = catalog_drift.read_table(_with_template(table, call), policies)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import execute
+from .. import database, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import joined_lookup as catalog_joined
 from ..catalog import lookup as catalog
@@ -13,6 +13,7 @@ from ..plan import joined_lookup as plan_joined
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
+from ..plan.function_settings import kept
 from ..sql import SQL, Identifier, compose
 from . import calls
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context
+    from ..plan.function_settings import Setting
 
 FUNCTION_LOCKS = 6
 
@@ -38,15 +40,14 @@ def operations(hierarchy: Hierarchy) -> list[Operation]:
 
 def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
     """What a change asks for of each lookup function that is there."""
-    return [
-        Operation(lookup.identifier, each, locks=FUNCTION_LOCKS)
-        for table in hierarchy.tables
-        for side in table.global_indexes
-        for lookup in catalog.served(hierarchy, table, side)
-        for present in [catalog.present(lookup)]
-        if present is not None
-        for each in change(lookup, present)
-    ]
+    found = []
+    for table in hierarchy.tables:
+        for side in table.global_indexes:
+            for lookup in catalog.served(hierarchy, table, side):
+                present = catalog.present(lookup)
+                if present is not None:
+                    found += _of_function(lookup.identifier, change(lookup, present), present.settings)
+    return found
 
 
 def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) -> list[Operation]:
@@ -54,7 +55,7 @@ def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) ->
 
     The hierarchy may be read before or behind the change.
     """
-    found = []
+    found: list[Operation] = []
     for owner in hierarchy.tables:
         for side in owner.global_indexes:
             for lookup in catalog.served(hierarchy, owner, side):
@@ -68,24 +69,32 @@ def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) ->
                 if present is not None:
                     types = SQL(former.signature.text[len(former.identifier.text) :])
                     drop = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), types)
-                    found += [drop, *plan.create(renamed)]
-    return [Operation(table.identifier, each, locks=FUNCTION_LOCKS) for each in found]
+                    again = [*plan.create(renamed), *kept(renamed.signature, present.settings)]
+                    found += _of_function(renamed.identifier, [drop, *again], present.settings)
+    return found
 
 
 def of_queries(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages and joined lookups that are there lack."""
     points = plan.newest(hierarchy)
-    pages = [
-        Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
-        for there in catalog_page.present(hierarchy)
-        for each in plan_page.refresh(there, points)
-    ]
-    joined = [
-        Operation(there.lookup.identifier, each, locks=FUNCTION_LOCKS)
-        for there in catalog_joined.present(hierarchy)
-        for each in plan_joined.refresh(there, hierarchy.policy.partition_keys, points)
-    ]
-    return pages + joined
+    found = []
+    for page in catalog_page.present(hierarchy):
+        found += _of_function(page.page.identifier, plan_page.refresh(page, points), page.settings)
+    for joined in catalog_joined.present(hierarchy):
+        statements = plan_joined.refresh(joined, hierarchy.policy.partition_keys, points)
+        found += _of_function(joined.lookup.identifier, statements, joined.settings)
+    return found
+
+
+def _of_function(function: Identifier, statements: list[SQL], settings: tuple[Setting, ...]) -> list[Operation]:
+    """A function is written anew; it cannot keep what its owner may not give it."""
+    lost = [each.name for each in settings if not each.is_allowed] if statements else []
+    if lost:
+        database.warning(
+            f"function {function} is written anew and loses what a superuser has set for it: {', '.join(lost)}."
+            " ALTER FUNCTION ... SET gives it again."
+        )
+    return [Operation(function, each, locks=FUNCTION_LOCKS) for each in statements]
 
 
 def run(hierarchy: Hierarchy, call: Context) -> None:

@@ -103,7 +103,7 @@ def do_one(
 
 
 def _log_context(root: int, name: str, owner: str, dry_run: bool) -> Context:
-    return calls.context(CALL, root, name, owner, execute.mode_of(dry_run, True), is_for_log=True)
+    return calls.context(CALL, root, name, owner, execute.mode_of(dry_run, True), runs_code=False)
 
 
 def note_failure(error: Exception, call: Context, failures: list[Failure]) -> None:

@@ -14,10 +14,10 @@ from ..plan import drift as plan_drift
 from ..plan import global_index as plan_index
 from ..plan import propagation as plan
 from ..plan.detached import INDEX_LOCKS
-from ..plan.difference import OWNER, REWRITE, SYNC
+from ..plan.difference import OWNER, REWRITE
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import attach, calls, following, obstacles, retention, view_upkeep
+from . import attach, calls, following, obstacles, ownership, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,12 +37,17 @@ def propagate(changes: str) -> None:
             by_root.setdefault(root, {}).setdefault(each["tbl"], []).append(change)
     for root, by_table in by_root.items():
         try:
-            hierarchy, call = calls.open_function(CALL, root, False)
+            hierarchy, call = calls.open_function(CALL, root, False, runs_code=False)
+        except errors.InsufficientPrivilege as error:
+            _warn(root, error)
+            continue
+        ownership.carry(hierarchy, _former_owners(by_table), call)
+        if all(map(_is_about_owner, by_table.values())):
+            continue
+        try:
+            calls.refuse_code(hierarchy)
         except errors.InsufficientPrivilege as error:  # the caller need not trust what the owner's tables run
-            database.warning(
-                f"the change was not carried to the partitions: {error.message}. {error.hint or ''} Then CALL"
-                f" dp.sync({Literal(catalog_hierarchy.load(root).root.identifier.text)})."
-            )
+            _warn(root, error)
             continue
         for table in hierarchy.tables:
             if table.oid in by_table:
@@ -50,6 +55,29 @@ def propagate(changes: str) -> None:
         if any(each.aspect in (plan.NAME, plan.SCHEMA) for changes in by_table.values() for each in changes):
             following.run(catalog_hierarchy.load(root), call)
         view_upkeep.run_refresh(call)
+
+
+def _warn(root: int, error: errors.PartitionError) -> None:
+    database.warning(
+        f"the change was not carried to the partitions: {error.message}. {error.hint or ''} Then CALL"
+        f" dp.sync({Literal(catalog_hierarchy.load(root).root.identifier.text)})."
+    )
+
+
+def _former_owners(by_table: dict[int, list[Change]]) -> dict[int, int]:
+    """Whose the tables were that have another owner now; what the event trigger tells of an owner is its oid."""
+    return {
+        table: int(each.before)
+        for table, changes in by_table.items()
+        for each in changes
+        if each.aspect == OWNER and each.before is not None
+    }
+
+
+def _is_about_owner(changes: list[Change]) -> bool:
+    """Whether a table has got another owner, and nothing else; that one's privileges go along by themselves."""
+    aspects = {each.aspect for each in changes}
+    return OWNER in aspects and aspects <= {OWNER, plan.PRIVILEGES}
 
 
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
@@ -61,10 +89,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
             f" not get it, and drift of it is not seen. CALL dp.sync({Literal(hierarchy.root.identifier.text)}) makes"
             " one as the newest partition is."
         )
-    as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
     if any(each.aspect == plan.COLUMN for each in changes):
         retention.refuse_unreadable(hierarchy)
-    _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
     for old, new in plan.renamed_columns(changes):
         _run(following.of_renamed_column(hierarchy, table, old, new), call)
@@ -78,10 +104,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
         _run(late, call)
         facts = catalog_drift.read_table(table)
     found = [each for each in plan_drift.differences(facts) if plan.is_carried(each, changes)]
-    owners = [each._replace(mended_by=SYNC) for each in found if each.aspect == OWNER]
-    for differences, context in ((owners, as_caller), (found, call)):
-        steps = plan_drift.steps_of(facts, differences, rewrite=False)
-        _run([operation for step in steps for operation in step.operations], context)
+    steps = plan_drift.steps_of(facts, found, rewrite=False)
+    _run([operation for step in steps for operation in step.operations], call)
     _run(plan.statistics_operations(target, found, changes), call)
     _run(_of_slices(hierarchy, table, changes), call)
     if any(each.aspect == plan.PRIVILEGES for each in changes):

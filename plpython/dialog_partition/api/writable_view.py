@@ -7,6 +7,7 @@ from ..catalog import server as catalog_server
 from ..catalog import writable_view as catalog
 from ..model import Hierarchy, Table
 from ..operation import Operation, Step
+from ..plan.ownership import synchronise
 from ..plan.writable_view import FILL, INSERT, PresentView
 from ..sql import Identifier
 from . import calls, view_upkeep
@@ -93,7 +94,7 @@ def _check(hierarchy: Hierarchy, table: Table, schema: str, present: PresentView
         raise errors.InsufficientPrivilege(
             f"writable view {view} belongs to {present.access.owner}",
             f"What it fills in is looked up as the owner of {table.identifier}, who is {table.owner}.",
-            "SELECT dp.drop_writable_view(...) as its owner, and create it anew.",
+            f"{synchronise(hierarchy.root.identifier)} as a superuser, or as a member of both roles, gives it away.",
         )
     own = {(where, name) for where, name, _ in present.functions} if present is not None else set()
     names = [wanted.function(purpose).name for purpose in (FILL, INSERT)]

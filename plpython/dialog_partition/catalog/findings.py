@@ -22,6 +22,7 @@ from . import global_index as catalog_global_index
 from . import guard as catalog_guard
 from . import log as catalog_log
 from . import lookup as catalog_lookup
+from . import ownership as catalog_ownership
 from . import page as catalog_page
 from . import server as catalog_server
 from . import slices as catalog_slices
@@ -101,6 +102,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
+        belongings=tuple(catalog_ownership.belongings(hierarchy)),
         outdated_views=_outdated_views(hierarchy),
         outdated_functions=_outdated_functions(hierarchy),
         jobs=tuple(catalog_cron.recorded(hierarchy.root.oid)),
@@ -176,7 +178,6 @@ def _outdated_views(hierarchy: Hierarchy) -> tuple[tuple[Identifier, Identifier,
     for view in catalog_view.of_root(hierarchy.root.oid):
         table = hierarchy.table(view.table)
         differing = len(plan_view.changes(catalog_view.wanted(hierarchy, table, view.access.schema), view))
-        differing += len({owner for *_, owner in view.functions} | {view.access.owner, table.owner}) - 1
         if differing:
             found.append((table.identifier, view.identifier, view.access.schema, differing))
     return tuple(found)

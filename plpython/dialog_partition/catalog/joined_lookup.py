@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import database
-from ..plan.joined_lookup import MARK, Present, read
+from ..plan.joined_lookup import MARK, OWN_SETTINGS, Present, read
 from ..sql import Identifier
+from .function_settings import added
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def present(hierarchy: Hierarchy) -> list[Present]:
     """The joined lookups of a hierarchy's tables, and what they do now."""
     rows = database.query(
         "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
-        " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result"
+        " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
+        " p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE p.proowner = ANY (ARRAY(SELECT c.relowner FROM pg_class c WHERE c.oid = ANY ($1)))"
         " AND p.proretset AND starts_with(p.prosrc, $2) ORDER BY p.oid",
@@ -39,7 +41,8 @@ def present(hierarchy: Hierarchy) -> list[Present]:
         name = Identifier(row["schema"], row["name"])
         lookup = read(hierarchy, name, row["arguments"], row["result"], row["body"])
         if lookup is not None and lookup.identifier == name:
-            found.append(Present(lookup, row["body"]))
+            settings = added(row["settings"], OWN_SETTINGS, row["owner"])
+            found.append(Present(lookup, row["body"], settings))
     return found
 
 

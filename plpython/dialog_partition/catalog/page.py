@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import database
+from ..plan.lookup import OWN_SETTINGS
 from ..plan.page import MARK, OWN, Page, Present, read
 from ..sql import Identifier
+from .function_settings import added
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ class Arguments(NamedTuple):
 def present(hierarchy: Hierarchy) -> list[Present]:
     """The pages of a hierarchy's tables, and what they do now."""
     rows = database.query(
-        f"SELECT n.nspname AS schema, p.proname AS name, {_PARAMETERS} AS parameters, p.prosrc AS body, c.oid AS tbl"
+        f"SELECT n.nspname AS schema, p.proname AS name, {_PARAMETERS} AS parameters, p.prosrc AS body, c.oid AS tbl,"
+        " p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset AND p.proowner = c.relowner"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = ANY ($1) AND starts_with(p.prosrc, $2) ORDER BY p.oid",
@@ -47,7 +50,11 @@ def present(hierarchy: Hierarchy) -> list[Present]:
         (read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["parameters"], row["body"], schemas), row)
         for row in rows
     ]
-    return [Present(page, row["body"]) for page, row in found if page is not None]
+    return [
+        Present(page, row["body"], added(row["settings"], OWN_SETTINGS, row["owner"]))
+        for page, row in found
+        if page is not None
+    ]
 
 
 def is_taken(page: Page) -> bool:

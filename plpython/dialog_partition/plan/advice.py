@@ -141,6 +141,8 @@ def _of_keys(reading: Reading, others: list[Reading], identity: tuple[str, ...])
     lookup = advice_lookups.without_keys(reading, identity)
     if lookup is not None:
         detail = f"The rows are asked for by their identity alone: no condition binds {names(policy.partition_keys)}."
+        if others:
+            detail += " dp.create_joined_lookup makes a function of a query of several tables."
         return [_about(reading, MISSING_KEY, detail, lookup)]
     if reading.expected_slices > 1:
         found += _of_range(reading, others)

@@ -23,7 +23,7 @@ def _ownership(partition: Partition, wanted: Properties) -> list[Difference]:
     if state.owner == wanted.owner:
         return []
     statement = compose("ALTER TABLE {} OWNER TO {}", state.identifier, Identifier(wanted.owner))
-    # dp.sync works as the owner of the tables, who may not take a partition from another role
+    # the owner of the tables may not take a partition from another role: dp.sync does it as its caller, see ownership
     return [Difference(state.identifier, OWNER, "", wanted.owner, state.owner, (statement,), HAND)]
 
 

@@ -9,6 +9,7 @@ from ..sql import Identifier
 from .ageing import AgeingPolicy
 from .detached import DetachedSlice
 from .difference import Difference
+from .ownership import Belonging
 from .schedule import Jobs, Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
@@ -65,6 +66,7 @@ class Facts(NamedTuple):
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
+    belongings: tuple[Belonging, ...]  # what belongs to its tables, and to another role than they do
     outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
     outdated_functions: tuple[Identifier, ...]  # generated ones that name tables as they were called before
     jobs: tuple[Recorded, ...]

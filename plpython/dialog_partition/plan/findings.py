@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_jobs, findings_names, findings_server, findings_views
+from . import (
+    findings_foundation,
+    findings_global,
+    findings_jobs,
+    findings_names,
+    findings_owner,
+    findings_server,
+    findings_views,
+)
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC, TEMPLATE
@@ -27,6 +35,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_statistics(hierarchy, facts),
         *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
+        *findings_owner.findings(hierarchy, facts),
         *findings_views.findings(facts),
         *findings_names.findings(hierarchy, facts),
         *findings_server.findings(hierarchy, facts),

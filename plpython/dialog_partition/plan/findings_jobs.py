@@ -19,7 +19,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     again = schedule.again(hierarchy.root.identifier).text
     for job in jobs.seen:
         if not job.is_scheduled:
-            text = "pg_cron has the job no more, or the database was restored elsewhere: it does not run."
+            text = f"{hierarchy.root.owner}, whose the root is, has no such job in pg_cron any more: it does not run."
             found.append(Finding(WARNING, "missing job", job.name, text, again))
         elif job.status == FAILED:
             text = f"Its last run failed: {(job.message or 'pg_cron does not say why').strip()}"

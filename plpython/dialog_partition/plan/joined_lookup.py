@@ -13,7 +13,9 @@ from typing import NamedTuple
 from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, search_path
+from .function_settings import Setting, clauses, kept
 from .lookup import BY_INDEX, precedes
+from .lookup import OWN_SETTINGS as OF_LOOKUPS
 
 MARK = "-- dialog_partition joined lookup: "  # the first line of a body goes on with what it was asked to be
 IDS = "ids"  # the first parameter of each
@@ -23,10 +25,15 @@ _RANGE, _HASH = "dp_each.key_1", "dp_each.key_2"
 
 # The plans are kept, and were made when the tables were smaller and for no Ids in particular: nothing but the order in
 # which the query names the tables, each read by an index for each row of those before it, is right for good.
-AS_WRITTEN = SQL(
-    "SET join_collapse_limit = 1 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off"
-    " SET enable_memoize = off"
-)
+AS_WRITTEN_SETTINGS = {
+    "join_collapse_limit": "1",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    "enable_memoize": "off",
+}
+AS_WRITTEN = clauses(AS_WRITTEN_SETTINGS)
+OWN_SETTINGS = (*OF_LOOKUPS, *AS_WRITTEN_SETTINGS)
 
 
 class JoinedLookup(NamedTuple):
@@ -57,6 +64,7 @@ class Present(NamedTuple):
 
     lookup: JoinedLookup
     body: str
+    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
 
 
 def read(hierarchy: Hierarchy, name: Identifier, arguments: str, result: str, body: str) -> JoinedLookup | None:
@@ -77,6 +85,11 @@ def read(hierarchy: Hierarchy, name: Identifier, arguments: str, result: str, bo
                 path = tuple(asked["search_path"])
                 return JoinedLookup(table, name.name, side, arguments, result, asked["query"], path)
     return None
+
+
+def mark_of(table: Table) -> str:
+    """What the body of any joined lookup of a table begins with."""
+    return f"{MARK}{json.dumps({_ASKED[0]: table.identifier.text})[:-1]},"
 
 
 def sides(table: Table) -> list[GlobalIndex]:
@@ -211,8 +224,9 @@ def probe(
 
 def refresh(present: Present, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the keys their names."""
-    is_same = present.body == body(present.lookup, keys, points).text
-    return [] if is_same else [create(present.lookup, keys, points)]
+    lookup = present.lookup
+    is_same = present.body == body(lookup, keys, points).text
+    return [] if is_same else [create(lookup, keys, points), *kept(lookup.identifier, present.settings)]
 
 
 def replace(lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:

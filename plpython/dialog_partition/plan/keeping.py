@@ -46,7 +46,13 @@ def row_trigger_name(index: GlobalIndex) -> str:
 
 _KEEPER = """
 BEGIN
-    IF TG_LEVEL = 'ROW' THEN  -- the keys change; of a row that MERGE moves no statement trigger hears
+    IF TG_OP = 'INSERT' AND TG_WHEN = 'AFTER' THEN  -- what happens most often, and is the shortest, comes first
+        IF current_setting({moved}, true) = 'on' THEN  -- MERGE shows rows that it moved among those that it inserted
+            {insert_others}
+        ELSE
+            {insert}
+        END IF;
+    ELSIF TG_LEVEL = 'ROW' THEN  -- the keys change; of a row that MERGE moves no statement trigger hears
         PERFORM set_config({moved}, 'on', true);
         IF NOT ({new_counts}) THEN
             DELETE FROM {side} AS g WHERE {is_old};
@@ -68,12 +74,6 @@ BEGIN
             ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = {unseen},
             HINT = 'Name the table that it is a partition of.';
-    ELSIF TG_OP = 'INSERT' THEN
-        IF current_setting({moved}, true) = 'on' THEN  -- MERGE shows rows that it moved among those that it inserted
-            {insert_others}
-        ELSE
-            {insert}
-        END IF;
     -- plans are kept, and that for one row is a bad one for many, and the other way round
     ELSIF TG_OP = 'DELETE' THEN
         IF (SELECT count(*) FROM (SELECT FROM old_rows LIMIT 2) AS t) < 2 THEN

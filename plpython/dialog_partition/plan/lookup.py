@@ -9,10 +9,13 @@ from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Slice, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, search_path
 from . import keeping
+from .function_settings import Setting, clauses, kept
 
 # A plan that is kept was made when the leaves were smaller; what looks costly without an index is neither compiled nor
 # given to workers, whose start takes longer than the whole.
-BY_INDEX = SQL("SET enable_seqscan = off SET jit = off SET max_parallel_workers_per_gather = 0")
+BY_INDEX_SETTINGS = {"enable_seqscan": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
+BY_INDEX = clauses(BY_INDEX_SETTINGS)
+OWN_SETTINGS = ("plan_cache_mode", *BY_INDEX_SETTINGS, "standard_conforming_strings", "search_path")
 ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
 
 
@@ -51,6 +54,7 @@ class Present(NamedTuple):
     name: str
     comment: str
     body: str
+    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
 
 
 def precedes(first: GlobalIndex, second: GlobalIndex) -> bool:
@@ -274,13 +278,15 @@ def follow(lookup: Lookup, present: Present) -> list[SQL]:
     if own.text != lookup.identifier.text:
         name = Identifier(lookup.identifier.name)
         found.append(compose("ALTER FUNCTION {}{} RENAME TO {}", own, types, name))
-    return found + create(lookup)
+    return found + create(lookup) + kept(lookup.signature, present.settings)
 
 
 def refresh(lookup: Lookup, present: Present) -> list[SQL]:
     """What gives the newest slices their statements; without it nothing is wrong, but slower."""
     is_same = present.comment == lookup.comment and present.body == body(lookup).text
-    return [] if is_same else follow(lookup, present) or create(lookup)
+    if is_same:
+        return []
+    return follow(lookup, present) or create(lookup) + kept(lookup.signature, present.settings)
 
 
 def drop(lookup: Lookup) -> SQL:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .. import keys as key_types
 from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, search_path
+from .function_settings import Setting, kept
 from .lookup import BY_INDEX
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
@@ -66,6 +67,7 @@ class Present(NamedTuple):
 
     page: Page
     body: str
+    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
 
 
 def read(table: Table, schema: str, name: str, parameters: str, body: str, schemas: set[str]) -> Page | None:
@@ -255,7 +257,9 @@ def names_its_table(present: Present) -> bool:
 
 def refresh(present: Present, points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the table its name."""
-    return [] if present.body == body(present.page, points).text else [_create(present.page, points)]
+    page = present.page
+    is_same = present.body == body(page, points).text
+    return [] if is_same else [_create(page, points), *kept(page.identifier, present.settings)]
 
 
 def replace(page: Page, present: Present | None, points: tuple[int, ...]) -> list[SQL]:

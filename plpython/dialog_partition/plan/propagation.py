@@ -8,7 +8,7 @@ from .. import naming
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, compose
 from . import alter, trees
-from .difference import OWNER, Difference
+from .difference import Difference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,14 +102,6 @@ def _template_action(change: Change) -> Composable | None:
             return compose("ALTER COLUMN {} RESET ({})", column, option)
         return compose("ALTER COLUMN {} SET ({} = {})", column, option, Literal(change.after))
     return None
-
-
-def owner_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
-    """The template's new owner."""
-    if all(each.aspect != OWNER for each in changes):
-        return []
-    owner = Identifier(target.table.owner)
-    return alter.on_template(target, lambda template: compose("ALTER TABLE {} OWNER TO {}", template, owner))
 
 
 def schema_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:

@@ -162,16 +162,10 @@ def _set_default(view: Identifier, column: str, default: str | None) -> SQL:
 
 
 def _function(wanted: WantedView, purpose: str) -> list[SQL]:
-    """A trigger function and its trigger. What fills keys reads parents as their owner, as foreign keys do."""
+    """A trigger function and its trigger."""
     function = wanted.function(purpose)
-    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if purpose == FILL else ""
     return [
-        compose(
-            "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql{} AS {}",
-            function,
-            SQL(rights),
-            Literal(wanted.sources[purpose]),
-        ),
+        create_function(function, purpose, wanted.sources[purpose]),
         compose("COMMENT ON FUNCTION {}() IS {}", function, Literal(wanted.comment)),
         compose("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", function),
         compose(
@@ -181,6 +175,17 @@ def _function(wanted: WantedView, purpose: str) -> list[SQL]:
             function,
         ),
     ]
+
+
+def create_function(function: Identifier, purpose: str, source: str) -> SQL:
+    """A trigger function. What fills keys reads parents as their owner, as foreign keys do."""
+    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if purpose == FILL else ""
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql{} AS {}",
+        function,
+        SQL(rights),
+        Literal(source),
+    )
 
 
 def _grants(access: State) -> tuple[Grant, ...]:
