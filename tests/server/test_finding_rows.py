@@ -143,6 +143,18 @@ def test_plain_ddl_takes_slices_away_and_brings_them_back(indexed: Connection) -
         indexed.execute("DELETE FROM post_2025_01")
 
 
+def test_plain_ddl_warns_of_what_goes_with_the_entries(indexed: Connection) -> None:
+    notices: list[str] = []
+    indexed.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
+    indexed.execute("CREATE TABLE bookmark (post_id bigint REFERENCES post_id_global (id) ON DELETE CASCADE)")
+    indexed.execute("INSERT INTO bookmark VALUES (1), (2)")
+    plainly_detached(indexed)
+    assert [each for each in notices if "bookmark" in each]
+    assert indexed.execute("SELECT post_id FROM bookmark").fetchall() == [(2,)]
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        indexed.execute("TRUNCATE post, remark")
+
+
 def test_a_slice_that_plain_ddl_took_away_unheard_comes_back_by_the_call(indexed: Connection) -> None:
     indexed.execute("SET dp.propagate_ddl = off")
     plainly_detached(indexed)

@@ -17,7 +17,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.difference import OWNER, REWRITE
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import attach, calls, following, obstacles, ownership, retention, view_upkeep
+from . import attach, calls, following, obstacles, ownership, retention, slices, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ def _reading(table: Table) -> list[Operation]:
 def _of_slices(hierarchy: Hierarchy, table: Table, changes: list[Change]) -> list[Operation]:
     """Slices that were detached take their entries along, those that were attached bring theirs."""
     lost, new = plan.changed_slices(changes)
+    if lost:
+        slices.warn_of_emptied([index.oid for index in table.global_indexes])
     found = []
     for each in (*lost, *new):
         parts = catalog_global_index.slice_parts(each)
