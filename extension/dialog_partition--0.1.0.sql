@@ -2949,7 +2949,10 @@ def _ranges(conversion: Conversion, width: str | None, partitions: int | None) -
         query = compose("SELECT min({c}) AS low, max({c}) AS high FROM {t}", c=column, t=conversion.root.identifier)
         found = catalog.count(query.text)
         rows = conversion.figures[conversion.root.oid].rows
-        return conversion_layout.integer_ranges(found["low"], found["high"], rows, settings.width.number)
+        limit = keys.INTEGER_LIMITS[settings.range_type] - 1
+        return conversion_layout.integer_ranges(
+            found["low"], found["high"], rows, settings.width.number, settings.premake, limit
+        )
     distribution = catalog.distribution(conversion_figures.distribution(conversion).text)
     now = catalog_server.local_now(settings.time_zone)
     if width is not None:
@@ -4270,7 +4273,7 @@ def of_queries(hierarchy: Hierarchy) -> list[Operation]:
         found += _of_function(page.page.identifier, plan_page.refresh(page, points), page.settings)
     for joined in catalog_joined.present(hierarchy):
         statements = plan_joined.refresh(joined, hierarchy.policy.partition_keys, points)
-        found += _of_function(joined.lookup.identifier, statements, joined.settings)
+        found += _of_function(joined.identifier, statements, joined.settings)
     return found
 
 
@@ -4283,6 +4286,14 @@ def _of_function(function: Identifier, statements: list[SQL], settings: tuple[Se
             " ALTER FUNCTION ... SET gives it again."
         )
     return [Operation(function, each, locks=FUNCTION_LOCKS) for each in statements]
+
+
+def warn_of_queries(hierarchy: Hierarchy, then: Hierarchy) -> None:
+    """A joined lookup that has no index any more stays, for its query is the caller's: with another it works again."""
+    working = {each.identifier for each in catalog_joined.present(then) if each.lookup is not None}
+    for each in catalog_joined.present(hierarchy):
+        if each.lookup is not None and each.identifier not in working:
+            database.warning(f"joined lookup {each.identifier} fails until there is another global index of the column")
 
 
 def run(hierarchy: Hierarchy, call: Context) -> None:
@@ -4326,7 +4337,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
 from ..sql import SQL, Identifier, compose, names
-from . import calls, obstacles, probing, view_upkeep
+from . import calls, following, obstacles, probing, view_upkeep
 from .alteration import LOCKS_OF_CALL, Alteration
 from .concurrently import run_counted
 
@@ -4360,7 +4371,7 @@ def create_global_index(
             )
         return change.nothing(f"global index {present.identifier} is there already")
     operations = _created(change, wanted, is_filled=True)
-    operations += _lookups(change.target.hierarchy, change.target.table, wanted.side)
+    operations += _functions(change, wanted.side)
     change.context = change.context._replace(search_path=None)  # the predicate is deparsed by now
     return _run_with_views(change, operations, is_atomic=True)
 
@@ -4404,7 +4415,7 @@ def create_global_index_online(
         statements.append(plan.refuse_missing(side, leaf))
         steps += [Step((Operation(leaf, each, ROW_EXCLUSIVE, locks=INDEX_LOCKS),)) for each in statements]
     last = Operation(side.identifier, plan.declare_valid(side))
-    steps.append(Step((last, *_lookups(change.target.hierarchy, change.target.table, side))))
+    steps.append(Step((last, *_functions(change, side))))
     change.context = change.context._replace(search_path=None)
     if dry_run:
         views = catalog_view.of_root(change.context.root)
@@ -4431,7 +4442,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     target = change.target
     side = next(each for each in target.table.global_indexes if each.oid == index)
     going = existing_lookups(target.hierarchy, target.table, side)
-    others = _without(target.hierarchy, side)
+    others = target.hierarchy.without_index(side)
     table_then = others.table(table)
     taken_over = [
         lookup
@@ -4445,21 +4456,14 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
         if each.signature not in {lookup.signature for lookup in taken_over}
     ]
     operations += [operation for each in taken_over for operation in _lookup_operations(each)]
+    operations += following.of_queries(others)
+    following.warn_of_queries(target.hierarchy, others)
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * 3),)
     statements = plan.drop_index(side, target.table, [name for name, _ in catalog.partitions(table)])
     operations += [
         Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
     ]
     return _run_with_views(change, operations)
-
-
-def _without(hierarchy: Hierarchy, side: GlobalIndex) -> Hierarchy:
-    """A hierarchy as it is when a global index has gone."""
-
-    def changed(table: Table) -> Table:
-        return table._replace(global_indexes=tuple(each for each in table.global_indexes if each.oid != side.oid))
-
-    return hierarchy._replace(tables=tuple(changed(table) for table in hierarchy.tables))
 
 
 def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:
@@ -4597,10 +4601,13 @@ def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> 
     return found
 
 
-def _lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Operation]:
-    return [
+def _functions(change: Alteration, side: GlobalIndex) -> list[Operation]:
+    """The lookups of a new index, and the joined lookups that it serves from now on."""
+    hierarchy, table = change.target.hierarchy, change.target.table
+    found = [
         operation for each in catalog_lookup.served(hierarchy, table, side) for operation in _lookup_operations(each)
     ]
+    return found + following.of_queries(hierarchy.with_index(table, side))
 
 
 def _lookup_operations(lookup: Lookup) -> list[Operation]:
@@ -4621,23 +4628,21 @@ from __future__ import annotations
 from .. import database, errors, execute, fragments
 from ..catalog import global_index as catalog_global_index
 from ..catalog import joined_lookup as catalog
-from ..catalog import page as catalog_page
+from ..catalog import question as catalog_question
 from ..operation import Operation, Step
 from ..plan import joined_lookup as plan
+from ..plan import question
 from ..plan.lookup import newest, newest_slice
-from ..plan.page import OF_BODY
+from ..sql import Identifier
 from ..sql import search_path as path_of
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
-from .probing import PROBE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import GlobalIndex, Hierarchy, Table
     from ..printing import PlanRow
-
-FOUND = "found"  # a variable of each PL/pgSQL function
 
 
 def create_joined_lookup(
@@ -4667,18 +4672,19 @@ def create_joined_lookup(
     side = _side(table, key_column)
     own = [parameters] if parameters.strip() else []
     arguments = ", ".join([f"{plan.IDS} {catalog_global_index.types(table.oid, side.columns)[0]}[]", *own])
-    path = catalog_page.schemas_of(search_path)
-    lookup = plan.JoinedLookup(table, lookup_name, side, arguments, f"TABLE ({returns})", query, path)
-    there = next((each for each in catalog.present(hierarchy) if each.lookup.identifier == lookup.identifier), None)
+    path = catalog_question.schemas_of(search_path)
+    function = Identifier(table.schema, lookup_name)
+    lookup = plan.JoinedLookup(function, table, side, arguments, f"TABLE ({returns})", query, path)
+    there = catalog.named(hierarchy, function)
     if catalog.is_taken(lookup.identifier, table.schema, there):
         raise errors.DuplicateObject(
             f"function {lookup.identifier} already exists",
-            f"It is no joined lookup of {table.identifier}.",
+            f"It is no joined lookup of the hierarchy of {hierarchy.root.identifier}, or of another owner.",
             "Choose another lookup_name.",
         )
     # what names mean in the function is what they mean in the probe, whoever calls
     change.context = change.context._replace(search_path=path_of(path).text)
-    lookup = database.rolled_back(lambda: _probe(lookup, hierarchy, change))
+    lookup = database.rolled_back(lambda: _probe(lookup, there, hierarchy, change))
     statements = plan.replace(lookup, there, hierarchy.policy.partition_keys, newest(hierarchy))
     if not statements:
         return change.nothing(f"joined lookup {lookup.identifier} is there already")
@@ -4702,24 +4708,19 @@ def _side(table: Table, key_column: str | None) -> GlobalIndex:
     return sides[0]
 
 
-def _probe(lookup: plan.JoinedLookup, hierarchy: Hierarchy, change: Alteration) -> plan.JoinedLookup:
+def _probe(
+    lookup: plan.JoinedLookup, there: plan.Present | None, hierarchy: Hierarchy, change: Alteration
+) -> plan.JoinedLookup:
     """Look whether the query can be understood, before anything is made; the result has the catalog's signature."""
     bounds = newest_slice(hierarchy)
-    identifier, create = plan.probe(lookup, PROBE, hierarchy.policy.partition_keys, bounds)
-    execute.probe(create.text, change.context)
-    signature = catalog.signature(identifier)
-    for name in signature.names:
-        if name == FOUND or name.startswith(OF_BODY):
-            raise errors.InvalidParameter.of(
-                "parameters or returns",
-                name,
-                "It means something else in the function.",
-                "Give the parameter or column another name.",
-            )
+    for each in plan.probe(lookup, there, hierarchy.policy.partition_keys, bounds):
+        execute.probe(each.text, change.context)
+    signature = catalog_question.signature(lookup.identifier)
+    question.check_names("parameters or returns", signature.names)
     if signature.are_nullable:
+        database.set_local("enable_partition_pruning", "on")
         before = catalog.locked_leaves(hierarchy)
-        values = ", ".join(f"NULL::{each}" for each in signature.types)
-        execute.probe(f"SELECT FROM {identifier}({values})", change.context)
+        execute.probe(signature.call(lookup.identifier).text, change.context)
         after = catalog.locked_leaves(hierarchy)
         for table in hierarchy.tables:
             if bounds is not None and len(after[table.oid] - before[table.oid]) > 1:
@@ -5515,8 +5516,9 @@ from __future__ import annotations
 
 from .. import database, errors, execute, fragments
 from ..catalog import page as catalog
+from ..catalog import question as catalog_question
 from ..operation import Operation, Step
-from ..plan import lookup
+from ..plan import lookup, question
 from ..plan import page as plan
 from ..plan.page_probe import probes
 from . import calls
@@ -5527,8 +5529,6 @@ from .probing import PROBE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..printing import PlanRow
-
-FOUND = "found"  # a variable of each PL/pgSQL function
 
 
 def create_page(
@@ -5554,7 +5554,7 @@ def create_page(
         raise errors.InvalidParameter.of(
             "keys", keys, f"No {table.partition_type} is the one before another.", "Leave it out."
         )
-    path = catalog.schemas_of(search_path)
+    path = catalog_question.schemas_of(search_path)
     page = plan.Page(table, table.schema, page_name, parameters, condition, order_by, keys, path)
     if page_name == plan.ROW:
         raise errors.InvalidParameter.of("page_name", page_name, "It is what the pieces call a row.")
@@ -5582,18 +5582,11 @@ def _probe(page: plan.Page, change: Alteration) -> str:
     found: list[str] = []
     for each in probes(page, PROBE):
         execute.probe(each.create.text, change.context)
-        arguments = catalog.arguments(each.identifier)
-        for name in arguments.names:
-            if name in (plan.ROW, FOUND) or name.startswith(plan.OF_BODY):
-                raise errors.InvalidParameter.of(
-                    "parameters",
-                    page.parameters,
-                    f'A parameter is named "{name}", which means something else in the function.',
-                    "Give it another name.",
-                )
-        if arguments.are_nullable:
-            execute.probe(each.call(list(arguments.types)).text, change.context)
-        found.append(arguments.parameters)
+        signature = catalog_question.signature(each.identifier)
+        question.check_names("parameters", signature.names, plan.ROW)
+        if signature.are_nullable:
+            execute.probe(signature.call(each.identifier).text, change.context)
+        found.append(catalog.parameters(each.identifier))
     return found[0]
 ''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
 
@@ -7009,11 +7002,13 @@ from ..catalog import dependents as catalog_dependents
 from ..catalog import detached as catalog_detached
 from ..catalog import foreign_keys as catalog_keys
 from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import joined_lookup as catalog_joined
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..catalog import writable_view as catalog_views
 from ..model import Hierarchy
 from ..operation import Operation, Step
+from ..plan import joined_lookup as plan_joined
 from ..plan import narrowing
 from ..plan import unconversion as plan
 from ..plan import writable_view as plan_views
@@ -7079,6 +7074,7 @@ def examine(hierarchy: Hierarchy) -> Conversion:
     views = [view.oid for view in catalog_views.of_root(hierarchy.root.oid)]
     dependents, blocked = catalog_dependents.read(oids, views)
     lookups = {row["described"] for row in catalog.lookups(oids)}
+    lookups |= {each.described for each in catalog_joined.present(hierarchy)}
     blocked += [
         (name, f"It uses the row type of {member.identifier}, which the plain table does not have.")
         for member in members
@@ -7167,6 +7163,7 @@ def _records(hierarchy: Hierarchy) -> dict[int, Record]:
 def _parts(found: Conversion, hierarchy: Hierarchy) -> list[Part]:
     oids = [member.oid for member in found.members]
     going = [SQL(row["dropping"]) for row in catalog.lookups(oids)]
+    going += [plan_joined.drop(each) for each in catalog_joined.present(hierarchy)]
     for view in catalog_views.of_root(hierarchy.root.oid):
         going += plan_views.removal(view)
     function = None
@@ -10272,6 +10269,13 @@ _UNCHECKED = """
                       WHERE k.conrelid = s.oid AND k.contype = 'c' AND k.coninhcount = 0 AND k.convalidated)
 """
 
+_UNINDEXED = """
+    SELECT k.conrelid AS child, k.conname AS name FROM pg_constraint k
+    WHERE k.conrelid = ANY ($1) AND k.contype = 'f' AND k.conparentid = 0
+      AND NOT EXISTS (SELECT FROM pg_index i
+                      WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indkey[0] = ANY (k.conkey))
+"""
+
 _NEVER_ANALYSED = """
     SELECT t.oid FROM unnest($1) AS t (oid)
     WHERE pg_stat_get_last_analyze_time(t.oid) IS NULL
@@ -10301,6 +10305,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         ),
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
+        unindexed_keys=_found(_UNINDEXED, [key.child for key in hierarchy.apart], "child", "name"),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
@@ -11050,11 +11055,9 @@ def root_of(relation: int) -> int | None:
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .. import database
 from ..plan.joined_lookup import MARK, OWN_SETTINGS, Present, read
-from ..sql import Identifier
+from ..sql import SQL, Identifier
 from .function_settings import added
 
 TYPE_CHECKING = False
@@ -11062,20 +11065,31 @@ if TYPE_CHECKING:
     from ..model import Hierarchy
 
 
-class Signature(NamedTuple):
-    """What a function takes and returns, as the catalog has it, complete in any search_path."""
-
-    arguments: str
-    result: str
-    names: tuple[str, ...]  # of its parameters, and of the columns that it returns
-    types: tuple[str, ...]  # of its parameters
-    are_nullable: bool  # whether it can be called with NULL for each of them
-
-
 def present(hierarchy: Hierarchy) -> list[Present]:
     """The joined lookups of a hierarchy's tables, and what they do now."""
+    names = {table.identifier.text for table in hierarchy.tables}
+    return [each for each in _of_owners(hierarchy) if each.table in names]
+
+
+def named(hierarchy: Hierarchy, function: Identifier) -> Present | None:
+    """The joined lookup of a name; not that of another hierarchy, but one whose table has another name by now."""
+    names = {table.identifier.text for table in hierarchy.tables}
+    for each in _of_owners(hierarchy):
+        if each.identifier == function and (each.table in names or not _exists(each.table)):
+            return each
+    return None
+
+
+def _exists(relation: str) -> bool:
+    rows = database.query("SELECT to_regclass($1) IS NOT NULL AS exists", ("text",), (relation,))
+    return bool(rows[0]["exists"])
+
+
+def _of_owners(hierarchy: Hierarchy) -> list[Present]:
+    """All joined lookups that the owners of a hierarchy's tables have."""
     rows = database.query(
-        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
+        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body, p.oid::regprocedure::text AS signature,"
+        " pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
         " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
         " p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
@@ -11086,49 +11100,34 @@ def present(hierarchy: Hierarchy) -> list[Present]:
     )
     found = []
     for row in rows:
-        name = Identifier(row["schema"], row["name"])
-        lookup = read(hierarchy, name, row["arguments"], row["result"], row["body"])
-        if lookup is not None and lookup.identifier == name:
-            settings = added(row["settings"], OWN_SETTINGS, row["owner"])
-            found.append(Present(lookup, row["body"], settings))
+        identifier = Identifier(row["schema"], row["name"])
+        texts = (row["described"], row["arguments"], row["result"], row["body"])
+        settings = added(row["settings"], OWN_SETTINGS, row["owner"])
+        known = read(hierarchy, Present(identifier, SQL(row["signature"]), *texts, settings))
+        if known is not None:
+            found.append(known)
     return found
 
 
-def is_taken(identifier: Identifier, schema: str, there: Present | None) -> bool:
+def is_taken(function: Identifier, schema: str, there: Present | None) -> bool:
     """Whether a schema has a function of a name beside the joined lookup that is there."""
     rows = database.query(
         "SELECT count(*) AS number FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE n.nspname = $1 AND p.proname = $2",
         ("text", "text"),
-        (schema, identifier.name),
+        (schema, function.name),
     )
     return bool(rows[0]["number"] > (there is not None))
 
 
-def signature(function: Identifier) -> Signature:
-    """That of the one function of a name."""
-    row = database.query(
-        "SELECT pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
-        " coalesce(p.proargnames, '{}') AS names,"
-        " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
-        " ORDER BY a.number) AS types,"
-        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
-        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
-        " FROM pg_proc p WHERE p.oid = $1::regproc",
-        ("text",),
-        (function.text,),
-    )[0]
-    return Signature(row["arguments"], row["result"], tuple(row["names"]), tuple(row["types"]), row["are_nullable"])
-
-
 def locked_leaves(hierarchy: Hierarchy) -> dict[int, set[int]]:
-    """Of each table the slices, or leaves where a slice is one, that this transaction has locked a leaf of."""
+    """Of each table the slices, or leaves where a slice is one, that this transaction has read, or planned to."""
     rows = database.query(
         "SELECT pg_partition_root(c.oid)::oid AS tbl,"
         " CASE WHEN i.inhparent = pg_partition_root(c.oid) THEN c.oid ELSE i.inhparent END AS slice"
         " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind = 'r' AND c.relispartition"
         " JOIN pg_inherits i ON i.inhrelid = c.oid"
-        " WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation'"
+        " WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode = 'AccessShareLock'"
         " AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
     )
     found: dict[int, set[int]] = {table.oid: set() for table in hierarchy.tables}
@@ -11572,8 +11571,6 @@ def role_name(oid: int) -> str:
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .. import database
 from ..plan.lookup import OWN_SETTINGS
 from ..plan.page import MARK, OWN, Page, Present, read
@@ -11591,15 +11588,6 @@ _PARAMETERS = f"""
         FROM unnest(p.proargtypes::oid[], p.proargnames) WITH ORDINALITY AS a (type, name, number)
         WHERE a.number <= p.pronargs - {len(OWN)})
 """
-
-
-class Arguments(NamedTuple):
-    """What a function's parameters are."""
-
-    parameters: str  # as a page has them
-    names: tuple[str, ...]
-    types: tuple[str, ...]
-    are_nullable: bool  # whether it can be called with NULL for each of them
 
 
 def present(hierarchy: Hierarchy) -> list[Present]:
@@ -11639,30 +11627,10 @@ def is_taken(page: Page) -> bool:
     return bool(rows)
 
 
-def arguments(function: Identifier) -> Arguments:
-    """The parameters of the one function of a name."""
-    row = database.query(
-        f"SELECT {_PARAMETERS} AS parameters, coalesce(p.proargnames, '{{}}') AS names,"
-        " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
-        " ORDER BY a.number) AS types,"
-        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
-        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
-        " FROM pg_proc p WHERE p.oid = $1::regproc",
-        ("text",),
-        (function.text,),
-    )[0]
-    return Arguments(row["parameters"], tuple(row["names"]), tuple(row["types"]), row["are_nullable"])
-
-
-def schemas_of(search_path: str) -> tuple[str, ...]:
-    """The schemas that a search_path stands for now, without the server's own and the session's temporary one."""
-
-    def shown() -> tuple[str, ...]:
-        database.set_local("search_path", search_path)
-        query = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[] AS schemas"
-        return tuple(name for name in database.query(query)[0]["schemas"] if not name.startswith("pg_"))
-
-    return database.rolled_back(shown)
+def parameters(function: Identifier) -> str:
+    """The parameters of the one function of a name, as a page has them."""
+    query = f"SELECT {_PARAMETERS} AS parameters FROM pg_proc p WHERE p.oid = $1::regproc"
+    return str(database.query(query, ("text",), (function.text,))[0]["parameters"])
 ''','catalog.physical_order': r'''"""Reading the physical order of leaves: the indexes to order by, the leaves, and how far these are from it."""
 
 from __future__ import annotations
@@ -12148,6 +12116,66 @@ def named(names: set[str]) -> dict[int, int]:
 def identities(tables: list[int]) -> dict[int, tuple[str, ...]]:
     """The columns of the tables' primary keys."""
     return {row["tbl"]: tuple(row["columns"]) for row in database.query(_IDENTITIES, ("oid[]",), (tables,))}
+''','catalog.question': r'''"""Reading functions that answer a question of the caller's own: pages and joined lookups."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..sql import SQL, Identifier, comma_list, compose
+
+
+class Signature(NamedTuple):
+    """What a function takes and returns, as the catalog has it, complete in any search_path."""
+
+    arguments: str
+    result: str
+    names: tuple[str, ...]  # of its parameters, and of the columns that it returns
+    types: tuple[str, ...]  # of its parameters
+    is_variadic: bool
+    are_nullable: bool  # whether it can be called with NULL for each of them
+
+    def call(self, function: Identifier) -> SQL:
+        """Call it without any values."""
+        values = [compose("NULL::{}", SQL(each)) for each in self.types]
+        if self.is_variadic:
+            values[-1] = compose("VARIADIC {}", values[-1])
+        return compose("SELECT FROM {}({})", function, comma_list(values))
+
+
+def signature(function: Identifier) -> Signature:
+    """That of the one function of a name."""
+    row = database.query(
+        "SELECT pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
+        " coalesce(p.proargnames, '{}') AS names, p.provariadic <> 0 AS is_variadic,"
+        " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
+        " ORDER BY a.number) AS types,"
+        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
+        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
+        " FROM pg_proc p WHERE p.oid = $1::regproc",
+        ("text",),
+        (function.text,),
+    )[0]
+    return Signature(
+        row["arguments"],
+        row["result"],
+        tuple(row["names"]),
+        tuple(row["types"]),
+        row["is_variadic"],
+        row["are_nullable"],
+    )
+
+
+def schemas_of(search_path: str) -> tuple[str, ...]:
+    """The schemas that a search_path stands for now, without the server's own and the session's temporary one."""
+
+    def shown() -> tuple[str, ...]:
+        database.set_local("search_path", search_path)
+        query = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[] AS schemas"
+        return tuple(name for name in database.query(query)[0]["schemas"] if not name.startswith("pg_"))
+
+    return database.rolled_back(shown)
 ''','catalog.retention': r'''"""Reading what retention needs: what it retired, what protects a slice, the owner's export function, sizes."""
 
 from __future__ import annotations
@@ -15098,6 +15126,19 @@ class Hierarchy(NamedTuple):
             "See SELECT * FROM dp.check(...).",
         )
 
+    def with_index(self, table: Table, side: GlobalIndex) -> Hierarchy:
+        """The same when a table has another global index."""
+        changed = table._replace(global_indexes=(*table.global_indexes, side))
+        return self._replace(tables=tuple(changed if each.oid == table.oid else each for each in self.tables))
+
+    def without_index(self, side: GlobalIndex) -> Hierarchy:
+        """The same when a global index has gone."""
+        tables = (
+            table._replace(global_indexes=tuple(each for each in table.global_indexes if each.oid != side.oid))
+            for table in self.tables
+        )
+        return self._replace(tables=tuple(tables))
+
     @property
     def referred(self) -> list[int]:
         """What foreign keys inside the hierarchy may point to: its tables, and their global indexes."""
@@ -17454,7 +17495,7 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
         detail = (
             f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
             f" {lock_budget} that max_locks_per_transaction allows. Raise it {-(-needed // lock_budget)} times."
-            f" {conversion_layout.fitting(list(conversion.ranges), partitions, lock_budget)}"
+            f" {conversion_layout.fitting(list(conversion.ranges), partitions, lock_budget, settings.premake)}"
         )
         found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
     return [_key_form(conversion), *found]
@@ -17869,6 +17910,7 @@ from __future__ import annotations
 
 import datetime
 
+from .. import calendars
 from .conversion import Range
 
 YEARS_OF_MONTHS = 1  # beside the current year: so many before it have slices of the hierarchy's own width
@@ -17900,8 +17942,10 @@ def calendar_ranges(
     """
     if width is not None:
         first = min([month for month, _ in distribution] + [now])
-        last = max([month for month, _ in distribution] + [_months_later(now, premake)])
-        return [_range(distribution, _start_of_month(first), _months_later(last, 1), width)]
+        wide = calendars.parse_width(width, "slice")
+        ready = calendars.advance(calendars.align(now, wide), wide, premake + 1)
+        last = max([_months_later(month, 1) for month, _ in distribution] + [ready])
+        return [_range(distribution, _start_of_month(first), last, width)]
     near = _near_years([month.year for month, _ in distribution], now.year)
     months = [month for month, _ in distribution if near[0] <= month.year <= near[1]]
     found = _near_ranges(distribution, min([*months, now]), max([*months, _months_later(now, premake)]), now, recent)
@@ -17962,11 +18006,16 @@ def roomy_ranges(
     return found
 
 
-def integer_ranges(lowest: int | None, highest: int | None, rows: int, width: int) -> list[Range]:
-    """The one range of an integer key."""
-    if lowest is None or highest is None:
-        return []
-    return [Range(str(lowest - lowest % width), str(highest - highest % width + width), str(width), rows)]
+def integer_ranges(
+    lowest: int | None, highest: int | None, rows: int, width: int, premake: int, limit: int
+) -> list[Range]:
+    """The one range of an integer key, with the slices that are kept ahead of the highest that holds rows.
+
+    ``limit``: the end of what the type can hold.
+    """
+    lower = lowest - lowest % width if lowest is not None else 0
+    reached = highest - highest % width + width if highest is not None else width
+    return [Range(str(lower), str(max(reached, min(reached + premake * width, limit))), str(width), rows)]
 
 
 def slices(ranges: list[Range]) -> int:
@@ -17997,21 +18046,21 @@ def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int
     return found
 
 
-def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
-    """Whether one transaction can tie two tables of this layout to each other."""
-    return needed(ranges, partitions) <= lock_budget
+def fits(ranges: list[Range], partitions: int, lock_budget: int, more: int = 0) -> bool:
+    """Whether one transaction can tie two tables of this layout to each other; ``more``: slices beside the ranges."""
+    return needed(ranges, partitions, more) <= lock_budget
 
 
-def needed(ranges: list[Range], partitions: int) -> int:
+def needed(ranges: list[Range], partitions: int, more: int = 0) -> int:
     """The locks of the transaction that ties two tables of this layout to each other: it cannot be split.
 
     PostgreSQL makes a foreign key of a partitioned table for all its partitions at once, and to all of the other's.
     """
-    return LOCKS_OF_STEP + 2 * LOCKS_OF_KEY * (1 + slices(ranges) * (1 + partitions))
+    return LOCKS_OF_STEP + 2 * LOCKS_OF_KEY * (1 + (slices(ranges) + more) * (1 + partitions))
 
 
-def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:
-    """Which layouts would fit, as sentences."""
+def fitting(ranges: list[Range], partitions: int, lock_budget: int, premake: int) -> str:
+    """Which layouts would fit, as sentences. Wider slices reach further ahead."""
     found = []
     fewer = [number for number in range(1, partitions) if fits(ranges, number, lock_budget)]
     if fewer:
@@ -18019,11 +18068,11 @@ def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:
     if " " in ranges[0].width:
         lower, upper = min(each.lower for each in ranges), max(each.upper for each in ranges)
         wider = [Range(lower, upper, f"{years} years", 0) for years in (2, 5, 10, 20, 50, 100, 1000)]
-        number = next((each.width for each in wider if fits([each], partitions, lock_budget)), None)
+        number = next((each.width for each in wider if fits([each], partitions, lock_budget, premake)), None)
         found += [f"slice => '{number}' would fit."] if number is not None else []
     else:
         width = int(ranges[0].width)
-        while not fits([ranges[0]._replace(width=str(width))], partitions, lock_budget):
+        while not fits([ranges[0]._replace(width=str(width))], partitions, lock_budget, premake):
             width *= 2
         found.append(f"slice => '{width}' would fit.")
     return " ".join(found)
@@ -20747,6 +20796,7 @@ class Facts(NamedTuple):
     drift: tuple[tuple[Table, tuple[Difference, ...]], ...]
     keys_to_partitions: tuple[tuple[str, str, str], ...]  # table, constraint, partition
     key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
+    unindexed_keys: tuple[tuple[int, str], ...]  # child, constraint: of children with foreign keys to global indexes
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
@@ -21081,6 +21131,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         found += _links(hierarchy, facts, table)
         for index in table.global_indexes:
             found += _global_index(facts, table, index)
+    found += _apart(hierarchy, facts)
     if hierarchy.policy.key_form == SLICE and hierarchy.root in seen:
         found += _slice_key(hierarchy, facts)
         found += _slices(hierarchy, facts)
@@ -21116,6 +21167,19 @@ def _links(hierarchy: Hierarchy, facts: Facts, table: Table) -> list[Finding]:
     for key in hierarchy.foreign_keys:
         if key.child == table.oid and not _has(facts, table, "index of foreign key", key.name):
             text = f'No index begins with "{key.columns[0]}": each change of a parent reads all of the table'
+            text += f' for foreign key "{key.name}".'
+            statement = _index_call(table, key)
+            found.append(Finding(WARNING, "foreign key without an index", table.identifier.text, text, statement.text))
+    return found
+
+
+def _apart(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Foreign keys to global indexes: a row that goes is looked for by nothing else than their columns."""
+    found = []
+    for key in hierarchy.apart:
+        if (key.child, key.name) in facts.unindexed_keys:
+            table, parent = hierarchy.table(key.child), hierarchy.table(key.parent).identifier
+            text = f'No index begins with "{key.columns[0]}": each row of {parent} that goes reads all of the table'
             text += f' for foreign key "{key.name}".'
             statement = _index_call(table, key)
             found.append(Finding(WARNING, "foreign key without an index", table.identifier.text, text, statement.text))
@@ -22009,9 +22073,11 @@ import json
 import re
 from typing import NamedTuple
 
+from .. import fragments, naming
 from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, search_path
+from . import question
 from .function_settings import Setting, clauses, kept
 from .lookup import BY_INDEX, precedes
 from .lookup import OWN_SETTINGS as OF_LOOKUPS
@@ -22019,8 +22085,9 @@ from .lookup import OWN_SETTINGS as OF_LOOKUPS
 MARK = "-- dialog_partition joined lookup: "  # the first line of a body goes on with what it was asked to be
 IDS = "ids"  # the first parameter of each
 _ASKED = ("table", "column", "query", "search_path")
-_HAS_KEYS = re.compile(r'\bdp\s*\.\s*has_keys\s*\(\s*("(?:[^"]|"")+"|[^\W\d][\w$]*)\s*\)', re.IGNORECASE)
-_RANGE, _HASH = "dp_each.key_1", "dp_each.key_2"
+_NEXT = re.compile(
+    r"""['"$]|\bdp\s*\.\s*has_keys\s*\(\s*("(?:[^"]|"")+"|[^\W\d][\w$]*)\s*\)""", re.IGNORECASE
+)  # what a query must be read on at: a constant or quoted name, or where the keys of an alias are asked for
 
 # The plans are kept, and were made when the tables were smaller and for no Ids in particular: nothing but the order in
 # which the query names the tables, each read by an index for each row of those before it, is right for good.
@@ -22038,18 +22105,13 @@ OWN_SETTINGS = (*OF_LOOKUPS, *AS_WRITTEN_SETTINGS)
 class JoinedLookup(NamedTuple):
     """A joined lookup as it was asked for."""
 
+    identifier: Identifier  # of the function
     table: Table
-    name: str
     side: GlobalIndex  # of one column, whose values it is asked for
     arguments: str  # all of them; of one that is there as the catalog has them, whatever the search_path is
     result: str  # TABLE (...)
     query: str
     search_path: tuple[str, ...]  # what names in the query are looked up by
-
-    @property
-    def identifier(self) -> Identifier:
-        """The function's name."""
-        return Identifier(self.table.schema, self.name)
 
     @property
     def asked(self) -> str:
@@ -22061,29 +22123,32 @@ class JoinedLookup(NamedTuple):
 class Present(NamedTuple):
     """A joined lookup that is there."""
 
-    lookup: JoinedLookup
+    identifier: Identifier
+    signature: SQL  # its name and the types of its parameters
+    described: str  # as PostgreSQL calls it in messages
+    arguments: str
+    result: str
     body: str
-    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
+    settings: tuple[Setting, ...]  # that somebody gave it beside its own
+    table: str = ""  # that it was asked for, by the name that the table had
+    lookup: JoinedLookup | None = None  # None: the hierarchy has no such table, or no global index of the column
 
 
-def read(hierarchy: Hierarchy, name: Identifier, arguments: str, result: str, body: str) -> JoinedLookup | None:
-    """A joined lookup from the function that is there.
-
-    None: it is of another hierarchy, lacks its global index, or somebody wrote it by hand.
-    """
-    try:
-        asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
-    except ValueError:
+def read(hierarchy: Hierarchy, function: Present) -> Present | None:
+    """A function that is there, with the joined lookup that it is; None: somebody wrote it by hand."""
+    asked = question.kept(function.body, MARK, {*_ASKED})
+    if asked is None:
         return None
-    if not isinstance(asked, dict) or set(asked) != set(_ASKED):
-        return None
+    function = function._replace(table=asked["table"])
     for table in hierarchy.tables:
-        if table.identifier.text == asked["table"]:
-            side = side_of(table, asked["column"])
-            if side is not None:
-                path = tuple(asked["search_path"])
-                return JoinedLookup(table, name.name, side, arguments, result, asked["query"], path)
-    return None
+        side = side_of(table, asked["column"]) if table.identifier.text == function.table else None
+        if side is not None:
+            path = tuple(asked["search_path"])
+            lookup = JoinedLookup(
+                function.identifier, table, side, function.arguments, function.result, asked["query"], path
+            )
+            return function._replace(lookup=lookup)
+    return function
 
 
 def mark_of(table: Table) -> str:
@@ -22105,9 +22170,23 @@ def side_of(table: Table, column: str) -> GlobalIndex | None:
 
 def binds_a_table(query: str) -> bool:
     """Whether the query says where the keys belong."""
-    return _HAS_KEYS.search(query) is not None
+    return len(_pieces(query)) > 1
 
 
+def _pieces(query: str) -> list[str]:
+    """A query, cut where an alias's keys are asked for: text, alias, text, ... What is a constant stays one."""
+    found = []
+    begin = position = 0
+    while (each := _NEXT.search(query, position)) is not None:
+        if each[1] is None:
+            position = fragments.constant_end(query, each.start()) or len(query)
+        else:
+            found += [query[begin : each.start()], each[1]]
+            begin = position = each.end()
+    return [*found, query[begin:]]
+
+
+# Names of the query may be those of the function's parameters, so $1 are the Ids here.
 _BODY = """{mark}
 #variable_conflict error
 DECLARE
@@ -22117,77 +22196,97 @@ BEGIN
         SELECT dp_s.slice, CASE WHEN dp_s.slice NOT BETWEEN 1 AND {count} THEN dp_g.{range_key} END AS key_1,
             {hash_key} AS key_2, array_agg(dp_g.{column}) AS ids
         FROM {side} AS dp_g CROSS JOIN LATERAL (SELECT width_bucket(dp_g.{range_key}, {bounds}) AS slice) AS dp_s
-        WHERE dp_g.{column} OPERATOR({schema}.=) ANY (ids) GROUP BY 1, 2, 3
+        WHERE dp_g.{column} OPERATOR({schema}.=) ANY ($1) GROUP BY 1, 2, 3
     LOOP
-        ids := dp_each.ids;
-{branches}    END LOOP;
-END
+        {each}    END LOOP;
+{rest}END
 """
-_OUTSIDE = """        IF dp_each.slice NOT BETWEEN 1 AND {count} THEN
+_EACH = """ids := dp_each.ids;
+        IF dp_each.slice NOT BETWEEN 1 AND {count} THEN
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
             RETURN QUERY {query};
             PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+{slices}        END IF;
 """
 _SLICE = """        ELSIF dp_each.slice = {number} THEN
             RETURN QUERY {query};
+"""
+_PROBE = """    RETURN QUERY {};
 """
 
 
 def body(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...]) -> SQL:
     """What the function does, with a statement of its own for each slice between two of the points."""
-    count = Literal(max(len(points) - 1, 0))
-    branches = [compose(_OUTSIDE, count=count, query=_bound(lookup, keys, None))]
+    slices = []
     for number in range(len(points) - 1, 0, -1):
         query = _bound(lookup, keys, (points[number - 1], points[number]))
-        branches.append(compose(_SLICE, number=Literal(number), query=query))
+        slices.append(compose(_SLICE, number=Literal(number), query=query))
+    each = compose(
+        _EACH,
+        count=_count(points),
+        query=_bound(lookup, keys, None),
+        slices=SQL("".join(each.text for each in slices)),
+    )
+    return _body(lookup, keys, points, each, SQL(""))
+
+
+def _count(points: tuple[int, ...]) -> Literal:
+    return Literal(max(len(points) - 1, 0))
+
+
+def _body(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...], each: SQL, rest: SQL) -> SQL:
+    """A function that does something with the Ids of each slice and pair of keys, and then the rest."""
     type_name = str(lookup.table.partition_type)
     bounds = comma_list([key_types.typed_literal(each, type_name) for each in points])
     return compose(
         _BODY,
         mark=SQL(MARK + lookup.asked),
-        count=count,
+        count=_count(points),
         range_key=Identifier(keys[0]),
         hash_key=compose("dp_g.{}", Identifier(keys[1])) if len(keys) > 1 else SQL("NULL"),
         column=Identifier(lookup.side.columns[0]),
         schema=Identifier(lookup.side.operator_schemas[0]),
         side=lookup.side.identifier,
         bounds=compose("ARRAY[{}]::{}[]", bounds, SQL(type_name)),
-        branches=SQL("".join(each.text for each in branches) + "        END IF;\n"),
+        each=each,
+        rest=rest,
     )
 
 
 def _bound(lookup: JoinedLookup, keys: tuple[str, ...], bounds: tuple[int, int] | None) -> SQL:
     """The query, for one pair of keys; with the bounds of a slice, constants that leave its leaves alone in a plan."""
+    pieces = _pieces(lookup.query)
+    pieces[1::2] = [f"({_has_keys(lookup, keys, bounds, SQL(alias))})" for alias in pieces[1::2]]
+    return SQL("".join(pieces))
+
+
+def _has_keys(lookup: JoinedLookup, keys: tuple[str, ...], bounds: tuple[int, int] | None, alias: SQL) -> SQL:
+    """That the rows of an alias have the keys, or lie between the bounds."""
     schemas = dict(zip(lookup.side.stored, lookup.side.operator_schemas))
-
-    def has_keys(found: re.Match[str]) -> str:
-        columns = [compose("{}.{}", SQL(found[1]), Identifier(each)) for each in keys]
-        conditions = [
-            compose("{} OPERATOR({}.=) {}", column, Identifier(schemas[key]), SQL(f"dp_each.key_{number}"))
-            for number, (key, column) in enumerate(zip(keys, columns), start=1)
+    columns = [compose("{}.{}", alias, Identifier(each)) for each in keys]
+    conditions = [
+        compose("{} OPERATOR({}.=) {}", column, Identifier(schemas[key]), SQL(f"dp_each.key_{number}"))
+        for number, (key, column) in enumerate(zip(keys, columns), start=1)
+    ]
+    if bounds is not None:
+        limits = [key_types.typed_literal(each, str(lookup.table.partition_type)) for each in bounds]
+        conditions[:1] = [
+            compose("{} OPERATOR(pg_catalog.{}) {}", columns[0], SQL(sign), limit)
+            for sign, limit in zip((">=", "<"), limits)
         ]
-        if bounds is not None:
-            limits = [key_types.typed_literal(each, str(lookup.table.partition_type)) for each in bounds]
-            lower, upper = (
-                compose("{} OPERATOR(pg_catalog.{}) {}", columns[0], SQL(sign), limit)
-                for sign, limit in zip((">=", "<"), limits)
-            )
-            conditions[:1] = [lower, upper]
-        return f"({conjunction(conditions)})"
-
-    return SQL(_HAS_KEYS.sub(has_keys, lookup.query))
+    return conjunction(conditions)
 
 
 def create(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...]) -> SQL:
     """The function: PL/pgSQL, run with the caller's rights."""
-    return _create(lookup, lookup.identifier, "force_generic_plan", body(lookup, keys, points))
+    return _create(lookup, "force_generic_plan", body(lookup, keys, points))
 
 
-def _create(lookup: JoinedLookup, identifier: Identifier, plan_cache_mode: str, text: SQL) -> SQL:
+def _create(lookup: JoinedLookup, plan_cache_mode: str, text: SQL) -> SQL:
     return compose(
         "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql STABLE ROWS 100"
         " SET plan_cache_mode = {} {} {} SET standard_conforming_strings = on SET search_path = {} AS {}",
-        identifier,
+        lookup.identifier,
         SQL(lookup.arguments),
         SQL(lookup.result),
         SQL(plan_cache_mode),
@@ -22198,44 +22297,42 @@ def _create(lookup: JoinedLookup, identifier: Identifier, plan_cache_mode: str, 
     )
 
 
-_PROBE = """
-#variable_conflict error
-DECLARE
-    dp_each record;
-BEGIN
-    SELECT {known} INTO dp_each FROM {side} AS dp_g LIMIT 0;
-    RETURN QUERY {query};
-END
-"""
-
-
 def probe(
-    lookup: JoinedLookup, name: str, keys: tuple[str, ...], bounds: tuple[int, int] | None
-) -> tuple[Identifier, SQL]:
-    """A function that is made and called once, to see whether the query can be understood, and what it locks."""
-    identifier = Identifier(lookup.table.schema, name)
-    known = [
-        compose("dp_g.{} AS {}", Identifier(key), SQL(f"key_{number}")) for number, key in enumerate(keys, start=1)
-    ]
-    text = compose(_PROBE, known=comma_list(known), side=lookup.side.identifier, query=_bound(lookup, keys, bounds))
-    return identifier, _create(lookup, identifier, "force_generic_plan" if bounds else "force_custom_plan", text)
+    lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], bounds: tuple[int, int] | None
+) -> list[SQL]:
+    """What makes a function that plans the query when it is called, whatever the Ids, in the place of the one there.
+
+    It has the name of the one that is asked for, for what is ambiguous depends on the name.
+    """
+    query = compose(_PROBE, _bound(lookup, keys, bounds))
+    text = _body(lookup, keys, bounds or (), SQL("\n"), query)
+    create_it = _create(lookup, "force_generic_plan" if bounds else "force_custom_plan", text)
+    if present is None:
+        return [create_it]
+    aside = Identifier(naming.derived_name(lookup.identifier.name, "dp_aside"))
+    return [compose("ALTER FUNCTION {} RENAME TO {}", present.signature, aside), create_it]
 
 
 def refresh(present: Present, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
-    """What gives the newest slices their statements, and the keys their names."""
+    """What gives the newest slices their statements, and the global index its name."""
     lookup = present.lookup
-    is_same = present.body == body(lookup, keys, points).text
-    return [] if is_same else [create(lookup, keys, points), *kept(lookup.identifier, present.settings)]
+    if lookup is None or present.body == body(lookup, keys, points).text:
+        return []
+    return [create(lookup, keys, points), *kept(lookup.identifier, present.settings)]
 
 
 def replace(lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
     """What makes the function that was asked for of the one that is there, whose columns cannot be altered."""
     if present is None:
         return [create(lookup, keys, points)]
-    there = present.lookup
-    if (there.arguments, there.result) != (lookup.arguments, lookup.result):
-        return [compose("DROP FUNCTION {}", lookup.identifier), create(lookup, keys, points)]
+    if (present.arguments, present.result) != (lookup.arguments, lookup.result):
+        return [drop(present), create(lookup, keys, points)]
     return refresh(present._replace(lookup=lookup), keys, points)
+
+
+def drop(present: Present) -> SQL:
+    """The function goes."""
+    return compose("DROP FUNCTION {}", present.signature)
 ''','plan.keeping': r'''"""The triggers that keep a global index, and the function that they all call: generated PL/pgSQL.
 
 Statement triggers with transition tables see all rows that a statement on the table writes, cascades included. Row
@@ -23801,6 +23898,7 @@ from typing import NamedTuple
 from .. import keys as key_types
 from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, search_path
+from . import question
 from .function_settings import Setting, kept
 from .lookup import BY_INDEX
 
@@ -23808,7 +23906,6 @@ MARK = "-- dialog_partition page: "  # the first line of a body goes on with wha
 ROW = "t"  # what the pieces call a row of the table
 OWN = ("newest", "wanted")  # parameters that each page has behind its own
 _PIECES = ("condition", "order_by", "keys")
-OF_BODY = "dp_"  # what the names begin with that a body has beside those of the caller
 
 
 class Page(NamedTuple):
@@ -23864,11 +23961,8 @@ def read(table: Table, schema: str, name: str, parameters: str, body: str, schem
 
     None: somebody wrote it by hand.
     """
-    try:
-        asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
-    except ValueError:
-        return None
-    if not isinstance(asked, dict) or set(asked) != {*_PIECES, "search_path", "own_schemas"}:
+    asked = question.kept(body, MARK, {*_PIECES, "search_path", "own_schemas"})
+    if asked is None:
         return None
     own = zip(asked.pop("own_schemas"), (table.schema, schema))
     renamed = {former: present for former, present in own if former not in schemas}
@@ -24065,7 +24159,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import naming
-from ..sql import SQL, Identifier, Literal, comma_list, compose
+from ..sql import SQL, Identifier, Literal, compose
 from .page import Page
 
 
@@ -24074,12 +24168,6 @@ class Probe(NamedTuple):
 
     identifier: Identifier
     create: SQL
-
-    def call(self, types: list[str]) -> SQL:
-        """Call it without any values: its statement is planned as a page's is, and reads nothing."""
-        return compose(
-            "SELECT FROM {}({})", self.identifier, comma_list([compose("NULL::{}", SQL(each)) for each in types])
-        )
 
 
 def probes(page: Page, name: str) -> list[Probe]:
@@ -25319,6 +25407,41 @@ def unknown_value(type_name: str) -> str:
     """A value of a type that the planner cannot look through, as little as through a parameter."""
     # twice cast, because ANY ((SELECT ...)) would be taken for a subquery
     return f"(SELECT NULL::{type_name})::{type_name}"
+''','plan.question': r'''"""What pages and joined lookups have in common: functions that answer a question of the caller's own.
+
+The first line of such a function's body keeps what it was asked to be; by its mark it is known again.
+"""
+
+from __future__ import annotations
+
+import json
+
+from .. import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+OF_BODY = "dp_"  # what the names begin with that a body has beside those of the caller
+FOUND = "found"  # a variable of each PL/pgSQL function
+
+
+def kept(body: str, mark: str, names: set[str]) -> dict[str, Any] | None:
+    """What a function was asked to be; None: somebody wrote it by hand."""
+    try:
+        asked = json.loads(body.split("\n", 1)[0][len(mark) :])
+    except ValueError:
+        return None
+    return asked if isinstance(asked, dict) and set(asked) == names else None
+
+
+def check_names(parameter: str, names: tuple[str, ...], *taken: str) -> None:
+    """Refuse variables whose names mean something else in the function."""
+    for name in names:
+        if name in (FOUND, *taken) or name.startswith(OF_BODY):
+            raise errors.InvalidParameter.of(
+                parameter, name, "It means something else in the function.", "Choose another name."
+            )
 ''','plan.reading': r'''"""How a query reads one managed table: which leaves, and what its conditions bind of the keys."""
 
 from __future__ import annotations
@@ -28077,7 +28200,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_51ecbd54ef75', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_d616eba567a8', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -28095,8 +28218,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_51ecbd54ef75'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.function_settings', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.function_settings', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_d616eba567a8'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.function_settings', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.question', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.function_settings', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.question', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -29819,10 +29942,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -30137,10 +30260,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -30159,10 +30282,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -30182,10 +30305,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -30211,10 +30334,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -30242,10 +30365,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30266,10 +30389,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -30287,10 +30410,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -30308,10 +30431,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -30342,10 +30465,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30361,10 +30484,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30389,10 +30512,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -30425,10 +30548,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -30450,10 +30573,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -30486,10 +30609,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -30510,10 +30633,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -30535,10 +30658,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'lookup_name': lookup_name, 'query': query, 'returns': returns, 'parameters': parameters, 'key_column': key_column, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_joined_lookup IS
@@ -30555,10 +30678,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -30580,10 +30703,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -30600,10 +30723,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -30621,10 +30744,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -30642,10 +30765,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -30669,10 +30792,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30690,10 +30813,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -30710,10 +30833,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -30729,10 +30852,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -30749,10 +30872,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -30768,10 +30891,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -30788,10 +30911,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -30808,10 +30931,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -30828,10 +30951,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -30848,10 +30971,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -30867,10 +30990,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -30887,10 +31010,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -30922,10 +31045,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -30951,10 +31074,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30971,10 +31094,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -31002,10 +31125,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -31101,10 +31224,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -31204,10 +31327,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -31232,10 +31355,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31257,10 +31380,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -31278,10 +31401,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -31299,10 +31422,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -31323,10 +31446,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31353,10 +31476,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31380,10 +31503,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -31401,10 +31524,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -31423,10 +31546,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -31443,10 +31566,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -31463,10 +31586,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -31483,10 +31606,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_51ecbd54ef75'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d616eba567a8'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -31670,10 +31793,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -31688,10 +31811,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -31713,10 +31836,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -31748,10 +31871,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -31773,10 +31896,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -31795,10 +31918,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -31818,10 +31941,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -31839,10 +31962,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -31859,10 +31982,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -31879,10 +32002,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -31898,10 +32021,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -31918,10 +32041,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -31937,10 +32060,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -31957,10 +32080,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_51ecbd54ef75' not in GD:
+if 'dialog_partition_0_1_0_d616eba567a8' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_51ecbd54ef75'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d616eba567a8'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -231,6 +231,19 @@ class Hierarchy(NamedTuple):
             "See SELECT * FROM dp.check(...).",
         )
 
+    def with_index(self, table: Table, side: GlobalIndex) -> Hierarchy:
+        """The same when a table has another global index."""
+        changed = table._replace(global_indexes=(*table.global_indexes, side))
+        return self._replace(tables=tuple(changed if each.oid == table.oid else each for each in self.tables))
+
+    def without_index(self, side: GlobalIndex) -> Hierarchy:
+        """The same when a global index has gone."""
+        tables = (
+            table._replace(global_indexes=tuple(each for each in table.global_indexes if each.oid != side.oid))
+            for table in self.tables
+        )
+        return self._replace(tables=tuple(tables))
+
     @property
     def referred(self) -> list[int]:
         """What foreign keys inside the hierarchy may point to: its tables, and their global indexes."""

@@ -86,6 +86,12 @@ def test_kept_their_foreign_keys_refer_to_the_global_index(plain: Database, key_
     assert comments(plain)[0] == ("about", "what it is about")
     assert plain.rows("SELECT * FROM dp.drift()") == []
     assert plain.rows("SELECT * FROM dp.check() WHERE severity = 'error'") == []
+    lacking = "SELECT target, detail, statement FROM dp.check() WHERE detail LIKE '%that goes reads%'"
+    [(target, detail, statement)] = [tuple(row.values()) for row in plain.rows(lacking)]
+    assert (target, "message_answers_fkey" in detail) == ('"public"."message"', True)
+    with plain.connect() as mending, mending.transaction(force_rollback=True):
+        mending.execute(statement)
+        assert mending.execute(lacking).fetchall() == []  # type: ignore[call-overload]
     they_hold(plain, owner, key)
     now = contents(plain, WITH_NOTES)
     owner.execute("SELECT dp.drop_converted('event')")

@@ -40,7 +40,8 @@ def test_rows_without_a_parent_by_other_types_of_range_key(db: Database, range_t
     oldest = db.value('SELECT tableoid::regclass::text FROM "The root" ORDER BY "When?" LIMIT 1')
     lost = db.rows('SELECT DISTINCT tableoid::regclass::text AS leaf FROM "The child" WHERE "Its root" IS NULL')
     assert [row["leaf"].rpartition("_h")[0] for row in lost] == [oldest.rpartition("_h")[0].replace("root", "child")]
-    assert db.rows("SELECT * FROM dp.check() WHERE severity = 'error'") == []
+    wrong = db.rows("SELECT * FROM dp.check() WHERE severity = 'error' OR finding LIKE '%slice%'")
+    assert wrong == [], "the slices that are kept ahead are there, too"
     owner.execute("""SELECT dp.drop_converted('"The root"')""")
     owner.execute("""CALL dp.unconvert('"The root"')""")
     assert contents(db, columns) == before

@@ -3,7 +3,7 @@
 Some sessions work at the same time, each with its own numbers, so that each knows what must come of its statements.
 Between their turns slices are detached, attached, dropped, created and drained; the plain tables lose and get back the
 same families. Every statement is the same text for both, found by search_path: the writable views, or the plain tables;
-the lookups, or functions of the same names.
+the lookups and joined lookups, or functions of the same names.
 """
 
 from __future__ import annotations
@@ -52,6 +52,33 @@ CREATE FUNCTION plain.activity_by_dialog_id(ids bigint[]) RETURNS SETOF plain.ac
 CREATE FUNCTION plain.actor_by_activity_id(ids bigint[]) RETURNS SETOF plain.actor LANGUAGE sql STABLE
     AS 'SELECT * FROM plain.actor WHERE activity_id = ANY (ids)';
 """
+# Queries of all tables, for some dialogs and for some activities; where there are keys, {} asks for those of a table.
+JOINED = {
+    "dialog": (
+        "SELECT d.id, d.title, d.updated_at, a.id, a.text, r.id, x.number FROM dialog d"
+        " LEFT JOIN activity a ON a.dialog_id = d.id AND {a} LEFT JOIN actor r ON r.activity_id = a.id AND {r}"
+        " CROSS JOIN LATERAL (SELECT count(*) AS number FROM actor o WHERE o.dialog_id = d.id AND {o}) AS x"
+        " WHERE d.id = ANY (ids) AND {d}",
+        "dialog bigint, title text, at timestamptz, activity bigint, text text, actor bigint, number bigint",
+    ),
+    "activity": (
+        "SELECT a.id, d.party, l.id FROM activity a JOIN dialog d ON d.id = a.dialog_id AND {d} LEFT JOIN LATERAL"
+        " (SELECT i.id FROM activity i WHERE i.dialog_id = d.id AND {i} ORDER BY i.id DESC LIMIT 1) AS l ON true"
+        " WHERE a.id = ANY (ids) AND {a}",
+        "activity bigint, party text, latest bigint",
+    ),
+}
+
+
+def create_joined(owner: Connection) -> None:
+    """Joined lookups, and functions of the same names on the plain tables."""
+    for table, (query, returns) in JOINED.items():
+        named = [query.format(**{each: form.format(each) for each in "adior"}) for form in ("true", "dp.has_keys({})")]
+        owner.execute(
+            f"CREATE FUNCTION plain.of_{table}(ids bigint[]) RETURNS TABLE ({returns})"  # type: ignore[call-overload]
+            f" LANGUAGE sql STABLE SET search_path = plain AS '{named[0]}'"
+        )
+        owner.execute("SELECT dp.create_joined_lookup(%s, %s, %s, %s)", [table, f"of_{table}", named[1], returns])
 
 
 def prepare(db: Database, key_form: str) -> Connection:
@@ -76,6 +103,7 @@ def prepare(db: Database, key_form: str) -> Connection:
     owner.execute("SELECT dp.create_global_index('activity', '{id}', hash_partitions => 2)")
     owner.execute("SELECT dp.create_global_index('actor', '{id}')")
     owner.execute("SELECT dp.configure('dialog', lookup_slices => 2)")  # the others are planned each time
+    create_joined(owner)
     return owner
 
 
@@ -222,6 +250,9 @@ STATEMENTS = (
     *2 * ("SELECT id, party, updated_at, title FROM dialog_by_id(ARRAY[{dialog}, {new}, {dialog} + {sessions}])",),
     "SELECT id, dialog_id, text FROM activity_by_dialog_id(ARRAY[{dialog}, {new}])",
     "SELECT id, activity_id FROM actor_by_activity_id(ARRAY[{activity}, {new}])",
+    *2 * ("SELECT * FROM of_dialog(ARRAY[{dialog}, {new}, {dialog} + {sessions}, {dialog} + 7 * {sessions}])",),
+    "SELECT * FROM of_activity(ARRAY[{activity}, {new}, {activity} + {sessions}])",
+    "SELECT * FROM of_dialog(ARRAY(SELECT id FROM dialog WHERE {mine}))",
     "WITH gone AS (DELETE FROM dialog WHERE id = {dialog} RETURNING id) INSERT INTO dialog (id, party, updated_at)"
     " SELECT id + {sessions}, 'p1', '{at}' FROM gone",
     "MERGE INTO {base}.dialog AS d USING (VALUES ({dialog}), ({new})) AS v (id) ON d.id = v.id"

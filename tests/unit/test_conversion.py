@@ -92,19 +92,24 @@ def test_rows_far_from_all_others_get_few_wide_slices() -> None:
 def test_what_would_fit_is_told() -> None:
     ranges = layout.calendar_ranges(months((2006, 3, 5), (2025, 9, 1)), NOW, 4, "1 month")
     assert layout.slices(ranges) == 236
-    assert layout.fitting(ranges, 4, 4800) == "hash_partitions => 1 would fit. slice => '2 years' would fit."
-    assert layout.fitting([layout.Range("0", "100000", "10", 1)], 1, 480) == "slice => '5120' would fit."
+    assert layout.fitting(ranges, 4, 4800, 4) == "hash_partitions => 1 would fit. slice => '2 years' would fit."
+    assert layout.fitting([layout.Range("0", "100000", "10", 1)], 1, 480, 4) == "slice => '5120' would fit."
 
 
 def test_one_width_may_be_asked_for() -> None:
     found = layout.calendar_ranges(months((2006, 3, 5)), NOW, 4, "5 years")
-    assert [tuple(each) for each in found] == [("2006-03-01", "2025-11-01", "5 years", 5)]
+    assert [tuple(each) for each in found] == [("2006-03-01", "2050-01-01", "5 years", 5)]
 
 
 def test_integers_have_one_range() -> None:
-    assert [tuple(each) for each in layout.integer_ranges(-5, 1999, 12, 1000)] == [("-1000", "2000", "1000", 12)]
-    assert layout.slices(layout.integer_ranges(-5, 1999, 12, 1000)) == 3
-    assert layout.integer_ranges(None, None, 0, 1000) == []
+    found = layout.integer_ranges(-5, 1999, 12, 1000, 4, 2**31 - 1)
+    assert [tuple(each) for each in found] == [("-1000", "6000", "1000", 12)]
+    assert layout.slices(found) == 3 + 4
+    assert [tuple(each) for each in layout.integer_ranges(None, None, 0, 1000, 4, 2**15 - 1)] == [
+        ("0", "5000", "1000", 0)
+    ]
+    near_the_end = layout.integer_ranges(31000, 31000, 1, 500, 4, 2**15 - 1)
+    assert [tuple(each) for each in near_the_end] == [("31000", "32767", "500", 1)]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -
         drift=(),
         keys_to_partitions=(),
         key_differences=(),
+        unindexed_keys=(),
         pending_keys=(),
         inexact_entries={},
         unguarded={},

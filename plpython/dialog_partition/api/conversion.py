@@ -161,7 +161,10 @@ def _ranges(conversion: Conversion, width: str | None, partitions: int | None) -
         query = compose("SELECT min({c}) AS low, max({c}) AS high FROM {t}", c=column, t=conversion.root.identifier)
         found = catalog.count(query.text)
         rows = conversion.figures[conversion.root.oid].rows
-        return conversion_layout.integer_ranges(found["low"], found["high"], rows, settings.width.number)
+        limit = keys.INTEGER_LIMITS[settings.range_type] - 1
+        return conversion_layout.integer_ranges(
+            found["low"], found["high"], rows, settings.width.number, settings.premake, limit
+        )
     distribution = catalog.distribution(conversion_figures.distribution(conversion).text)
     now = catalog_server.local_now(settings.time_zone)
     if width is not None:

@@ -16,7 +16,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
 from ..sql import SQL, Identifier, compose, names
-from . import calls, obstacles, probing, view_upkeep
+from . import calls, following, obstacles, probing, view_upkeep
 from .alteration import LOCKS_OF_CALL, Alteration
 from .concurrently import run_counted
 
@@ -50,7 +50,7 @@ def create_global_index(
             )
         return change.nothing(f"global index {present.identifier} is there already")
     operations = _created(change, wanted, is_filled=True)
-    operations += _lookups(change.target.hierarchy, change.target.table, wanted.side)
+    operations += _functions(change, wanted.side)
     change.context = change.context._replace(search_path=None)  # the predicate is deparsed by now
     return _run_with_views(change, operations, is_atomic=True)
 
@@ -94,7 +94,7 @@ def create_global_index_online(
         statements.append(plan.refuse_missing(side, leaf))
         steps += [Step((Operation(leaf, each, ROW_EXCLUSIVE, locks=INDEX_LOCKS),)) for each in statements]
     last = Operation(side.identifier, plan.declare_valid(side))
-    steps.append(Step((last, *_lookups(change.target.hierarchy, change.target.table, side))))
+    steps.append(Step((last, *_functions(change, side))))
     change.context = change.context._replace(search_path=None)
     if dry_run:
         views = catalog_view.of_root(change.context.root)
@@ -121,7 +121,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     target = change.target
     side = next(each for each in target.table.global_indexes if each.oid == index)
     going = existing_lookups(target.hierarchy, target.table, side)
-    others = _without(target.hierarchy, side)
+    others = target.hierarchy.without_index(side)
     table_then = others.table(table)
     taken_over = [
         lookup
@@ -135,21 +135,14 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
         if each.signature not in {lookup.signature for lookup in taken_over}
     ]
     operations += [operation for each in taken_over for operation in _lookup_operations(each)]
+    operations += following.of_queries(others)
+    following.warn_of_queries(target.hierarchy, others)
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * 3),)
     statements = plan.drop_index(side, target.table, [name for name, _ in catalog.partitions(table)])
     operations += [
         Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
     ]
     return _run_with_views(change, operations)
-
-
-def _without(hierarchy: Hierarchy, side: GlobalIndex) -> Hierarchy:
-    """A hierarchy as it is when a global index has gone."""
-
-    def changed(table: Table) -> Table:
-        return table._replace(global_indexes=tuple(each for each in table.global_indexes if each.oid != side.oid))
-
-    return hierarchy._replace(tables=tuple(changed(table) for table in hierarchy.tables))
 
 
 def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:
@@ -287,10 +280,13 @@ def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> 
     return found
 
 
-def _lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Operation]:
-    return [
+def _functions(change: Alteration, side: GlobalIndex) -> list[Operation]:
+    """The lookups of a new index, and the joined lookups that it serves from now on."""
+    hierarchy, table = change.target.hierarchy, change.target.table
+    found = [
         operation for each in catalog_lookup.served(hierarchy, table, side) for operation in _lookup_operations(each)
     ]
+    return found + following.of_queries(hierarchy.with_index(table, side))
 
 
 def _lookup_operations(lookup: Lookup) -> list[Operation]:

@@ -5,23 +5,21 @@ from __future__ import annotations
 from .. import database, errors, execute, fragments
 from ..catalog import global_index as catalog_global_index
 from ..catalog import joined_lookup as catalog
-from ..catalog import page as catalog_page
+from ..catalog import question as catalog_question
 from ..operation import Operation, Step
 from ..plan import joined_lookup as plan
+from ..plan import question
 from ..plan.lookup import newest, newest_slice
-from ..plan.page import OF_BODY
+from ..sql import Identifier
 from ..sql import search_path as path_of
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
-from .probing import PROBE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import GlobalIndex, Hierarchy, Table
     from ..printing import PlanRow
-
-FOUND = "found"  # a variable of each PL/pgSQL function
 
 
 def create_joined_lookup(
@@ -51,18 +49,19 @@ def create_joined_lookup(
     side = _side(table, key_column)
     own = [parameters] if parameters.strip() else []
     arguments = ", ".join([f"{plan.IDS} {catalog_global_index.types(table.oid, side.columns)[0]}[]", *own])
-    path = catalog_page.schemas_of(search_path)
-    lookup = plan.JoinedLookup(table, lookup_name, side, arguments, f"TABLE ({returns})", query, path)
-    there = next((each for each in catalog.present(hierarchy) if each.lookup.identifier == lookup.identifier), None)
+    path = catalog_question.schemas_of(search_path)
+    function = Identifier(table.schema, lookup_name)
+    lookup = plan.JoinedLookup(function, table, side, arguments, f"TABLE ({returns})", query, path)
+    there = catalog.named(hierarchy, function)
     if catalog.is_taken(lookup.identifier, table.schema, there):
         raise errors.DuplicateObject(
             f"function {lookup.identifier} already exists",
-            f"It is no joined lookup of {table.identifier}.",
+            f"It is no joined lookup of the hierarchy of {hierarchy.root.identifier}, or of another owner.",
             "Choose another lookup_name.",
         )
     # what names mean in the function is what they mean in the probe, whoever calls
     change.context = change.context._replace(search_path=path_of(path).text)
-    lookup = database.rolled_back(lambda: _probe(lookup, hierarchy, change))
+    lookup = database.rolled_back(lambda: _probe(lookup, there, hierarchy, change))
     statements = plan.replace(lookup, there, hierarchy.policy.partition_keys, newest(hierarchy))
     if not statements:
         return change.nothing(f"joined lookup {lookup.identifier} is there already")
@@ -86,24 +85,19 @@ def _side(table: Table, key_column: str | None) -> GlobalIndex:
     return sides[0]
 
 
-def _probe(lookup: plan.JoinedLookup, hierarchy: Hierarchy, change: Alteration) -> plan.JoinedLookup:
+def _probe(
+    lookup: plan.JoinedLookup, there: plan.Present | None, hierarchy: Hierarchy, change: Alteration
+) -> plan.JoinedLookup:
     """Look whether the query can be understood, before anything is made; the result has the catalog's signature."""
     bounds = newest_slice(hierarchy)
-    identifier, create = plan.probe(lookup, PROBE, hierarchy.policy.partition_keys, bounds)
-    execute.probe(create.text, change.context)
-    signature = catalog.signature(identifier)
-    for name in signature.names:
-        if name == FOUND or name.startswith(OF_BODY):
-            raise errors.InvalidParameter.of(
-                "parameters or returns",
-                name,
-                "It means something else in the function.",
-                "Give the parameter or column another name.",
-            )
+    for each in plan.probe(lookup, there, hierarchy.policy.partition_keys, bounds):
+        execute.probe(each.text, change.context)
+    signature = catalog_question.signature(lookup.identifier)
+    question.check_names("parameters or returns", signature.names)
     if signature.are_nullable:
+        database.set_local("enable_partition_pruning", "on")
         before = catalog.locked_leaves(hierarchy)
-        values = ", ".join(f"NULL::{each}" for each in signature.types)
-        execute.probe(f"SELECT FROM {identifier}({values})", change.context)
+        execute.probe(signature.call(lookup.identifier).text, change.context)
         after = catalog.locked_leaves(hierarchy)
         for table in hierarchy.tables:
             if bounds is not None and len(after[table.oid] - before[table.oid]) > 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .. import database, errors, execute, fragments
 from ..catalog import page as catalog
+from ..catalog import question as catalog_question
 from ..operation import Operation, Step
-from ..plan import lookup
+from ..plan import lookup, question
 from ..plan import page as plan
 from ..plan.page_probe import probes
 from . import calls
@@ -16,8 +17,6 @@ from .probing import PROBE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..printing import PlanRow
-
-FOUND = "found"  # a variable of each PL/pgSQL function
 
 
 def create_page(
@@ -43,7 +42,7 @@ def create_page(
         raise errors.InvalidParameter.of(
             "keys", keys, f"No {table.partition_type} is the one before another.", "Leave it out."
         )
-    path = catalog.schemas_of(search_path)
+    path = catalog_question.schemas_of(search_path)
     page = plan.Page(table, table.schema, page_name, parameters, condition, order_by, keys, path)
     if page_name == plan.ROW:
         raise errors.InvalidParameter.of("page_name", page_name, "It is what the pieces call a row.")
@@ -71,16 +70,9 @@ def _probe(page: plan.Page, change: Alteration) -> str:
     found: list[str] = []
     for each in probes(page, PROBE):
         execute.probe(each.create.text, change.context)
-        arguments = catalog.arguments(each.identifier)
-        for name in arguments.names:
-            if name in (plan.ROW, FOUND) or name.startswith(plan.OF_BODY):
-                raise errors.InvalidParameter.of(
-                    "parameters",
-                    page.parameters,
-                    f'A parameter is named "{name}", which means something else in the function.',
-                    "Give it another name.",
-                )
-        if arguments.are_nullable:
-            execute.probe(each.call(list(arguments.types)).text, change.context)
-        found.append(arguments.parameters)
+        signature = catalog_question.signature(each.identifier)
+        question.check_names("parameters", signature.names, plan.ROW)
+        if signature.are_nullable:
+            execute.probe(signature.call(each.identifier).text, change.context)
+        found.append(catalog.parameters(each.identifier))
     return found[0]

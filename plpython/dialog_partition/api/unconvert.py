@@ -9,11 +9,13 @@ from ..catalog import dependents as catalog_dependents
 from ..catalog import detached as catalog_detached
 from ..catalog import foreign_keys as catalog_keys
 from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import joined_lookup as catalog_joined
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..catalog import writable_view as catalog_views
 from ..model import Hierarchy
 from ..operation import Operation, Step
+from ..plan import joined_lookup as plan_joined
 from ..plan import narrowing
 from ..plan import unconversion as plan
 from ..plan import writable_view as plan_views
@@ -79,6 +81,7 @@ def examine(hierarchy: Hierarchy) -> Conversion:
     views = [view.oid for view in catalog_views.of_root(hierarchy.root.oid)]
     dependents, blocked = catalog_dependents.read(oids, views)
     lookups = {row["described"] for row in catalog.lookups(oids)}
+    lookups |= {each.described for each in catalog_joined.present(hierarchy)}
     blocked += [
         (name, f"It uses the row type of {member.identifier}, which the plain table does not have.")
         for member in members
@@ -167,6 +170,7 @@ def _records(hierarchy: Hierarchy) -> dict[int, Record]:
 def _parts(found: Conversion, hierarchy: Hierarchy) -> list[Part]:
     oids = [member.oid for member in found.members]
     going = [SQL(row["dropping"]) for row in catalog.lookups(oids)]
+    going += [plan_joined.drop(each) for each in catalog_joined.present(hierarchy)]
     for view in catalog_views.of_root(hierarchy.root.oid):
         going += plan_views.removal(view)
     function = None

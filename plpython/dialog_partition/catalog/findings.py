@@ -70,6 +70,13 @@ _UNCHECKED = """
                       WHERE k.conrelid = s.oid AND k.contype = 'c' AND k.coninhcount = 0 AND k.convalidated)
 """
 
+_UNINDEXED = """
+    SELECT k.conrelid AS child, k.conname AS name FROM pg_constraint k
+    WHERE k.conrelid = ANY ($1) AND k.contype = 'f' AND k.conparentid = 0
+      AND NOT EXISTS (SELECT FROM pg_index i
+                      WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indkey[0] = ANY (k.conkey))
+"""
+
 _NEVER_ANALYSED = """
     SELECT t.oid FROM unnest($1) AS t (oid)
     WHERE pg_stat_get_last_analyze_time(t.oid) IS NULL
@@ -99,6 +106,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         ),
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
+        unindexed_keys=_found(_UNINDEXED, [key.child for key in hierarchy.apart], "child", "name"),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},

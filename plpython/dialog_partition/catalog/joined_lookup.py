@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .. import database
 from ..plan.joined_lookup import MARK, OWN_SETTINGS, Present, read
-from ..sql import Identifier
+from ..sql import SQL, Identifier
 from .function_settings import added
 
 TYPE_CHECKING = False
@@ -14,20 +12,31 @@ if TYPE_CHECKING:
     from ..model import Hierarchy
 
 
-class Signature(NamedTuple):
-    """What a function takes and returns, as the catalog has it, complete in any search_path."""
-
-    arguments: str
-    result: str
-    names: tuple[str, ...]  # of its parameters, and of the columns that it returns
-    types: tuple[str, ...]  # of its parameters
-    are_nullable: bool  # whether it can be called with NULL for each of them
-
-
 def present(hierarchy: Hierarchy) -> list[Present]:
     """The joined lookups of a hierarchy's tables, and what they do now."""
+    names = {table.identifier.text for table in hierarchy.tables}
+    return [each for each in _of_owners(hierarchy) if each.table in names]
+
+
+def named(hierarchy: Hierarchy, function: Identifier) -> Present | None:
+    """The joined lookup of a name; not that of another hierarchy, but one whose table has another name by now."""
+    names = {table.identifier.text for table in hierarchy.tables}
+    for each in _of_owners(hierarchy):
+        if each.identifier == function and (each.table in names or not _exists(each.table)):
+            return each
+    return None
+
+
+def _exists(relation: str) -> bool:
+    rows = database.query("SELECT to_regclass($1) IS NOT NULL AS exists", ("text",), (relation,))
+    return bool(rows[0]["exists"])
+
+
+def _of_owners(hierarchy: Hierarchy) -> list[Present]:
+    """All joined lookups that the owners of a hierarchy's tables have."""
     rows = database.query(
-        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
+        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body, p.oid::regprocedure::text AS signature,"
+        " pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
         " pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
         " p.proconfig AS settings, pg_get_userbyid(p.proowner) AS owner"
         " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
@@ -38,49 +47,34 @@ def present(hierarchy: Hierarchy) -> list[Present]:
     )
     found = []
     for row in rows:
-        name = Identifier(row["schema"], row["name"])
-        lookup = read(hierarchy, name, row["arguments"], row["result"], row["body"])
-        if lookup is not None and lookup.identifier == name:
-            settings = added(row["settings"], OWN_SETTINGS, row["owner"])
-            found.append(Present(lookup, row["body"], settings))
+        identifier = Identifier(row["schema"], row["name"])
+        texts = (row["described"], row["arguments"], row["result"], row["body"])
+        settings = added(row["settings"], OWN_SETTINGS, row["owner"])
+        known = read(hierarchy, Present(identifier, SQL(row["signature"]), *texts, settings))
+        if known is not None:
+            found.append(known)
     return found
 
 
-def is_taken(identifier: Identifier, schema: str, there: Present | None) -> bool:
+def is_taken(function: Identifier, schema: str, there: Present | None) -> bool:
     """Whether a schema has a function of a name beside the joined lookup that is there."""
     rows = database.query(
         "SELECT count(*) AS number FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE n.nspname = $1 AND p.proname = $2",
         ("text", "text"),
-        (schema, identifier.name),
+        (schema, function.name),
     )
     return bool(rows[0]["number"] > (there is not None))
 
 
-def signature(function: Identifier) -> Signature:
-    """That of the one function of a name."""
-    row = database.query(
-        "SELECT pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,"
-        " coalesce(p.proargnames, '{}') AS names,"
-        " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
-        " ORDER BY a.number) AS types,"
-        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
-        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
-        " FROM pg_proc p WHERE p.oid = $1::regproc",
-        ("text",),
-        (function.text,),
-    )[0]
-    return Signature(row["arguments"], row["result"], tuple(row["names"]), tuple(row["types"]), row["are_nullable"])
-
-
 def locked_leaves(hierarchy: Hierarchy) -> dict[int, set[int]]:
-    """Of each table the slices, or leaves where a slice is one, that this transaction has locked a leaf of."""
+    """Of each table the slices, or leaves where a slice is one, that this transaction has read, or planned to."""
     rows = database.query(
         "SELECT pg_partition_root(c.oid)::oid AS tbl,"
         " CASE WHEN i.inhparent = pg_partition_root(c.oid) THEN c.oid ELSE i.inhparent END AS slice"
         " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind = 'r' AND c.relispartition"
         " JOIN pg_inherits i ON i.inhrelid = c.oid"
-        " WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation'"
+        " WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode = 'AccessShareLock'"
         " AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
     )
     found: dict[int, set[int]] = {table.oid: set() for table in hierarchy.tables}

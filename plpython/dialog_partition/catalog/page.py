@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .. import database
 from ..plan.lookup import OWN_SETTINGS
 from ..plan.page import MARK, OWN, Page, Present, read
@@ -21,15 +19,6 @@ _PARAMETERS = f"""
         FROM unnest(p.proargtypes::oid[], p.proargnames) WITH ORDINALITY AS a (type, name, number)
         WHERE a.number <= p.pronargs - {len(OWN)})
 """
-
-
-class Arguments(NamedTuple):
-    """What a function's parameters are."""
-
-    parameters: str  # as a page has them
-    names: tuple[str, ...]
-    types: tuple[str, ...]
-    are_nullable: bool  # whether it can be called with NULL for each of them
 
 
 def present(hierarchy: Hierarchy) -> list[Present]:
@@ -69,27 +58,7 @@ def is_taken(page: Page) -> bool:
     return bool(rows)
 
 
-def arguments(function: Identifier) -> Arguments:
-    """The parameters of the one function of a name."""
-    row = database.query(
-        f"SELECT {_PARAMETERS} AS parameters, coalesce(p.proargnames, '{{}}') AS names,"
-        " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
-        " ORDER BY a.number) AS types,"
-        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
-        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
-        " FROM pg_proc p WHERE p.oid = $1::regproc",
-        ("text",),
-        (function.text,),
-    )[0]
-    return Arguments(row["parameters"], tuple(row["names"]), tuple(row["types"]), row["are_nullable"])
-
-
-def schemas_of(search_path: str) -> tuple[str, ...]:
-    """The schemas that a search_path stands for now, without the server's own and the session's temporary one."""
-
-    def shown() -> tuple[str, ...]:
-        database.set_local("search_path", search_path)
-        query = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[] AS schemas"
-        return tuple(name for name in database.query(query)[0]["schemas"] if not name.startswith("pg_"))
-
-    return database.rolled_back(shown)
+def parameters(function: Identifier) -> str:
+    """The parameters of the one function of a name, as a page has them."""
+    query = f"SELECT {_PARAMETERS} AS parameters FROM pg_proc p WHERE p.oid = $1::regproc"
+    return str(database.query(query, ("text",), (function.text,))[0]["parameters"])

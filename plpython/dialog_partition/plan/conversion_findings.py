@@ -89,7 +89,7 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
         detail = (
             f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
             f" {lock_budget} that max_locks_per_transaction allows. Raise it {-(-needed // lock_budget)} times."
-            f" {conversion_layout.fitting(list(conversion.ranges), partitions, lock_budget)}"
+            f" {conversion_layout.fitting(list(conversion.ranges), partitions, lock_budget, settings.premake)}"
         )
         found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
     return [_key_form(conversion), *found]

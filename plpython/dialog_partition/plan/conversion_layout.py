@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+from .. import calendars
 from .conversion import Range
 
 YEARS_OF_MONTHS = 1  # beside the current year: so many before it have slices of the hierarchy's own width
@@ -35,8 +36,10 @@ def calendar_ranges(
     """
     if width is not None:
         first = min([month for month, _ in distribution] + [now])
-        last = max([month for month, _ in distribution] + [_months_later(now, premake)])
-        return [_range(distribution, _start_of_month(first), _months_later(last, 1), width)]
+        wide = calendars.parse_width(width, "slice")
+        ready = calendars.advance(calendars.align(now, wide), wide, premake + 1)
+        last = max([_months_later(month, 1) for month, _ in distribution] + [ready])
+        return [_range(distribution, _start_of_month(first), last, width)]
     near = _near_years([month.year for month, _ in distribution], now.year)
     months = [month for month, _ in distribution if near[0] <= month.year <= near[1]]
     found = _near_ranges(distribution, min([*months, now]), max([*months, _months_later(now, premake)]), now, recent)
@@ -97,11 +100,16 @@ def roomy_ranges(
     return found
 
 
-def integer_ranges(lowest: int | None, highest: int | None, rows: int, width: int) -> list[Range]:
-    """The one range of an integer key."""
-    if lowest is None or highest is None:
-        return []
-    return [Range(str(lowest - lowest % width), str(highest - highest % width + width), str(width), rows)]
+def integer_ranges(
+    lowest: int | None, highest: int | None, rows: int, width: int, premake: int, limit: int
+) -> list[Range]:
+    """The one range of an integer key, with the slices that are kept ahead of the highest that holds rows.
+
+    ``limit``: the end of what the type can hold.
+    """
+    lower = lowest - lowest % width if lowest is not None else 0
+    reached = highest - highest % width + width if highest is not None else width
+    return [Range(str(lower), str(max(reached, min(reached + premake * width, limit))), str(width), rows)]
 
 
 def slices(ranges: list[Range]) -> int:
@@ -132,21 +140,21 @@ def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int
     return found
 
 
-def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
-    """Whether one transaction can tie two tables of this layout to each other."""
-    return needed(ranges, partitions) <= lock_budget
+def fits(ranges: list[Range], partitions: int, lock_budget: int, more: int = 0) -> bool:
+    """Whether one transaction can tie two tables of this layout to each other; ``more``: slices beside the ranges."""
+    return needed(ranges, partitions, more) <= lock_budget
 
 
-def needed(ranges: list[Range], partitions: int) -> int:
+def needed(ranges: list[Range], partitions: int, more: int = 0) -> int:
     """The locks of the transaction that ties two tables of this layout to each other: it cannot be split.
 
     PostgreSQL makes a foreign key of a partitioned table for all its partitions at once, and to all of the other's.
     """
-    return LOCKS_OF_STEP + 2 * LOCKS_OF_KEY * (1 + slices(ranges) * (1 + partitions))
+    return LOCKS_OF_STEP + 2 * LOCKS_OF_KEY * (1 + (slices(ranges) + more) * (1 + partitions))
 
 
-def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:
-    """Which layouts would fit, as sentences."""
+def fitting(ranges: list[Range], partitions: int, lock_budget: int, premake: int) -> str:
+    """Which layouts would fit, as sentences. Wider slices reach further ahead."""
     found = []
     fewer = [number for number in range(1, partitions) if fits(ranges, number, lock_budget)]
     if fewer:
@@ -154,11 +162,11 @@ def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:
     if " " in ranges[0].width:
         lower, upper = min(each.lower for each in ranges), max(each.upper for each in ranges)
         wider = [Range(lower, upper, f"{years} years", 0) for years in (2, 5, 10, 20, 50, 100, 1000)]
-        number = next((each.width for each in wider if fits([each], partitions, lock_budget)), None)
+        number = next((each.width for each in wider if fits([each], partitions, lock_budget, premake)), None)
         found += [f"slice => '{number}' would fit."] if number is not None else []
     else:
         width = int(ranges[0].width)
-        while not fits([ranges[0]._replace(width=str(width))], partitions, lock_budget):
+        while not fits([ranges[0]._replace(width=str(width))], partitions, lock_budget, premake):
             width *= 2
         found.append(f"slice => '{width}' would fit.")
     return " ".join(found)

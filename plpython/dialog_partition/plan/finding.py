@@ -63,6 +63,7 @@ class Facts(NamedTuple):
     drift: tuple[tuple[Table, tuple[Difference, ...]], ...]
     keys_to_partitions: tuple[tuple[str, str, str], ...]  # table, constraint, partition
     key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
+    unindexed_keys: tuple[tuple[int, str], ...]  # child, constraint: of children with foreign keys to global indexes
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf

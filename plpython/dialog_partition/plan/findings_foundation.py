@@ -26,6 +26,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         found += _links(hierarchy, facts, table)
         for index in table.global_indexes:
             found += _global_index(facts, table, index)
+    found += _apart(hierarchy, facts)
     if hierarchy.policy.key_form == SLICE and hierarchy.root in seen:
         found += _slice_key(hierarchy, facts)
         found += _slices(hierarchy, facts)
@@ -61,6 +62,19 @@ def _links(hierarchy: Hierarchy, facts: Facts, table: Table) -> list[Finding]:
     for key in hierarchy.foreign_keys:
         if key.child == table.oid and not _has(facts, table, "index of foreign key", key.name):
             text = f'No index begins with "{key.columns[0]}": each change of a parent reads all of the table'
+            text += f' for foreign key "{key.name}".'
+            statement = _index_call(table, key)
+            found.append(Finding(WARNING, "foreign key without an index", table.identifier.text, text, statement.text))
+    return found
+
+
+def _apart(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Foreign keys to global indexes: a row that goes is looked for by nothing else than their columns."""
+    found = []
+    for key in hierarchy.apart:
+        if (key.child, key.name) in facts.unindexed_keys:
+            table, parent = hierarchy.table(key.child), hierarchy.table(key.parent).identifier
+            text = f'No index begins with "{key.columns[0]}": each row of {parent} that goes reads all of the table'
             text += f' for foreign key "{key.name}".'
             statement = _index_call(table, key)
             found.append(Finding(WARNING, "foreign key without an index", table.identifier.text, text, statement.text))

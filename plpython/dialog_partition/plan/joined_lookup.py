@@ -10,9 +10,11 @@ import json
 import re
 from typing import NamedTuple
 
+from .. import fragments, naming
 from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, search_path
+from . import question
 from .function_settings import Setting, clauses, kept
 from .lookup import BY_INDEX, precedes
 from .lookup import OWN_SETTINGS as OF_LOOKUPS
@@ -20,8 +22,9 @@ from .lookup import OWN_SETTINGS as OF_LOOKUPS
 MARK = "-- dialog_partition joined lookup: "  # the first line of a body goes on with what it was asked to be
 IDS = "ids"  # the first parameter of each
 _ASKED = ("table", "column", "query", "search_path")
-_HAS_KEYS = re.compile(r'\bdp\s*\.\s*has_keys\s*\(\s*("(?:[^"]|"")+"|[^\W\d][\w$]*)\s*\)', re.IGNORECASE)
-_RANGE, _HASH = "dp_each.key_1", "dp_each.key_2"
+_NEXT = re.compile(
+    r"""['"$]|\bdp\s*\.\s*has_keys\s*\(\s*("(?:[^"]|"")+"|[^\W\d][\w$]*)\s*\)""", re.IGNORECASE
+)  # what a query must be read on at: a constant or quoted name, or where the keys of an alias are asked for
 
 # The plans are kept, and were made when the tables were smaller and for no Ids in particular: nothing but the order in
 # which the query names the tables, each read by an index for each row of those before it, is right for good.
@@ -39,18 +42,13 @@ OWN_SETTINGS = (*OF_LOOKUPS, *AS_WRITTEN_SETTINGS)
 class JoinedLookup(NamedTuple):
     """A joined lookup as it was asked for."""
 
+    identifier: Identifier  # of the function
     table: Table
-    name: str
     side: GlobalIndex  # of one column, whose values it is asked for
     arguments: str  # all of them; of one that is there as the catalog has them, whatever the search_path is
     result: str  # TABLE (...)
     query: str
     search_path: tuple[str, ...]  # what names in the query are looked up by
-
-    @property
-    def identifier(self) -> Identifier:
-        """The function's name."""
-        return Identifier(self.table.schema, self.name)
 
     @property
     def asked(self) -> str:
@@ -62,29 +60,32 @@ class JoinedLookup(NamedTuple):
 class Present(NamedTuple):
     """A joined lookup that is there."""
 
-    lookup: JoinedLookup
+    identifier: Identifier
+    signature: SQL  # its name and the types of its parameters
+    described: str  # as PostgreSQL calls it in messages
+    arguments: str
+    result: str
     body: str
-    settings: tuple[Setting, ...] = ()  # that somebody gave it beside its own
+    settings: tuple[Setting, ...]  # that somebody gave it beside its own
+    table: str = ""  # that it was asked for, by the name that the table had
+    lookup: JoinedLookup | None = None  # None: the hierarchy has no such table, or no global index of the column
 
 
-def read(hierarchy: Hierarchy, name: Identifier, arguments: str, result: str, body: str) -> JoinedLookup | None:
-    """A joined lookup from the function that is there.
-
-    None: it is of another hierarchy, lacks its global index, or somebody wrote it by hand.
-    """
-    try:
-        asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
-    except ValueError:
+def read(hierarchy: Hierarchy, function: Present) -> Present | None:
+    """A function that is there, with the joined lookup that it is; None: somebody wrote it by hand."""
+    asked = question.kept(function.body, MARK, {*_ASKED})
+    if asked is None:
         return None
-    if not isinstance(asked, dict) or set(asked) != set(_ASKED):
-        return None
+    function = function._replace(table=asked["table"])
     for table in hierarchy.tables:
-        if table.identifier.text == asked["table"]:
-            side = side_of(table, asked["column"])
-            if side is not None:
-                path = tuple(asked["search_path"])
-                return JoinedLookup(table, name.name, side, arguments, result, asked["query"], path)
-    return None
+        side = side_of(table, asked["column"]) if table.identifier.text == function.table else None
+        if side is not None:
+            path = tuple(asked["search_path"])
+            lookup = JoinedLookup(
+                function.identifier, table, side, function.arguments, function.result, asked["query"], path
+            )
+            return function._replace(lookup=lookup)
+    return function
 
 
 def mark_of(table: Table) -> str:
@@ -106,9 +107,23 @@ def side_of(table: Table, column: str) -> GlobalIndex | None:
 
 def binds_a_table(query: str) -> bool:
     """Whether the query says where the keys belong."""
-    return _HAS_KEYS.search(query) is not None
+    return len(_pieces(query)) > 1
 
 
+def _pieces(query: str) -> list[str]:
+    """A query, cut where an alias's keys are asked for: text, alias, text, ... What is a constant stays one."""
+    found = []
+    begin = position = 0
+    while (each := _NEXT.search(query, position)) is not None:
+        if each[1] is None:
+            position = fragments.constant_end(query, each.start()) or len(query)
+        else:
+            found += [query[begin : each.start()], each[1]]
+            begin = position = each.end()
+    return [*found, query[begin:]]
+
+
+# Names of the query may be those of the function's parameters, so $1 are the Ids here.
 _BODY = """{mark}
 #variable_conflict error
 DECLARE
@@ -118,77 +133,97 @@ BEGIN
         SELECT dp_s.slice, CASE WHEN dp_s.slice NOT BETWEEN 1 AND {count} THEN dp_g.{range_key} END AS key_1,
             {hash_key} AS key_2, array_agg(dp_g.{column}) AS ids
         FROM {side} AS dp_g CROSS JOIN LATERAL (SELECT width_bucket(dp_g.{range_key}, {bounds}) AS slice) AS dp_s
-        WHERE dp_g.{column} OPERATOR({schema}.=) ANY (ids) GROUP BY 1, 2, 3
+        WHERE dp_g.{column} OPERATOR({schema}.=) ANY ($1) GROUP BY 1, 2, 3
     LOOP
-        ids := dp_each.ids;
-{branches}    END LOOP;
-END
+        {each}    END LOOP;
+{rest}END
 """
-_OUTSIDE = """        IF dp_each.slice NOT BETWEEN 1 AND {count} THEN
+_EACH = """ids := dp_each.ids;
+        IF dp_each.slice NOT BETWEEN 1 AND {count} THEN
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
             RETURN QUERY {query};
             PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+{slices}        END IF;
 """
 _SLICE = """        ELSIF dp_each.slice = {number} THEN
             RETURN QUERY {query};
+"""
+_PROBE = """    RETURN QUERY {};
 """
 
 
 def body(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...]) -> SQL:
     """What the function does, with a statement of its own for each slice between two of the points."""
-    count = Literal(max(len(points) - 1, 0))
-    branches = [compose(_OUTSIDE, count=count, query=_bound(lookup, keys, None))]
+    slices = []
     for number in range(len(points) - 1, 0, -1):
         query = _bound(lookup, keys, (points[number - 1], points[number]))
-        branches.append(compose(_SLICE, number=Literal(number), query=query))
+        slices.append(compose(_SLICE, number=Literal(number), query=query))
+    each = compose(
+        _EACH,
+        count=_count(points),
+        query=_bound(lookup, keys, None),
+        slices=SQL("".join(each.text for each in slices)),
+    )
+    return _body(lookup, keys, points, each, SQL(""))
+
+
+def _count(points: tuple[int, ...]) -> Literal:
+    return Literal(max(len(points) - 1, 0))
+
+
+def _body(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...], each: SQL, rest: SQL) -> SQL:
+    """A function that does something with the Ids of each slice and pair of keys, and then the rest."""
     type_name = str(lookup.table.partition_type)
     bounds = comma_list([key_types.typed_literal(each, type_name) for each in points])
     return compose(
         _BODY,
         mark=SQL(MARK + lookup.asked),
-        count=count,
+        count=_count(points),
         range_key=Identifier(keys[0]),
         hash_key=compose("dp_g.{}", Identifier(keys[1])) if len(keys) > 1 else SQL("NULL"),
         column=Identifier(lookup.side.columns[0]),
         schema=Identifier(lookup.side.operator_schemas[0]),
         side=lookup.side.identifier,
         bounds=compose("ARRAY[{}]::{}[]", bounds, SQL(type_name)),
-        branches=SQL("".join(each.text for each in branches) + "        END IF;\n"),
+        each=each,
+        rest=rest,
     )
 
 
 def _bound(lookup: JoinedLookup, keys: tuple[str, ...], bounds: tuple[int, int] | None) -> SQL:
     """The query, for one pair of keys; with the bounds of a slice, constants that leave its leaves alone in a plan."""
+    pieces = _pieces(lookup.query)
+    pieces[1::2] = [f"({_has_keys(lookup, keys, bounds, SQL(alias))})" for alias in pieces[1::2]]
+    return SQL("".join(pieces))
+
+
+def _has_keys(lookup: JoinedLookup, keys: tuple[str, ...], bounds: tuple[int, int] | None, alias: SQL) -> SQL:
+    """That the rows of an alias have the keys, or lie between the bounds."""
     schemas = dict(zip(lookup.side.stored, lookup.side.operator_schemas))
-
-    def has_keys(found: re.Match[str]) -> str:
-        columns = [compose("{}.{}", SQL(found[1]), Identifier(each)) for each in keys]
-        conditions = [
-            compose("{} OPERATOR({}.=) {}", column, Identifier(schemas[key]), SQL(f"dp_each.key_{number}"))
-            for number, (key, column) in enumerate(zip(keys, columns), start=1)
+    columns = [compose("{}.{}", alias, Identifier(each)) for each in keys]
+    conditions = [
+        compose("{} OPERATOR({}.=) {}", column, Identifier(schemas[key]), SQL(f"dp_each.key_{number}"))
+        for number, (key, column) in enumerate(zip(keys, columns), start=1)
+    ]
+    if bounds is not None:
+        limits = [key_types.typed_literal(each, str(lookup.table.partition_type)) for each in bounds]
+        conditions[:1] = [
+            compose("{} OPERATOR(pg_catalog.{}) {}", columns[0], SQL(sign), limit)
+            for sign, limit in zip((">=", "<"), limits)
         ]
-        if bounds is not None:
-            limits = [key_types.typed_literal(each, str(lookup.table.partition_type)) for each in bounds]
-            lower, upper = (
-                compose("{} OPERATOR(pg_catalog.{}) {}", columns[0], SQL(sign), limit)
-                for sign, limit in zip((">=", "<"), limits)
-            )
-            conditions[:1] = [lower, upper]
-        return f"({conjunction(conditions)})"
-
-    return SQL(_HAS_KEYS.sub(has_keys, lookup.query))
+    return conjunction(conditions)
 
 
 def create(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...]) -> SQL:
     """The function: PL/pgSQL, run with the caller's rights."""
-    return _create(lookup, lookup.identifier, "force_generic_plan", body(lookup, keys, points))
+    return _create(lookup, "force_generic_plan", body(lookup, keys, points))
 
 
-def _create(lookup: JoinedLookup, identifier: Identifier, plan_cache_mode: str, text: SQL) -> SQL:
+def _create(lookup: JoinedLookup, plan_cache_mode: str, text: SQL) -> SQL:
     return compose(
         "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql STABLE ROWS 100"
         " SET plan_cache_mode = {} {} {} SET standard_conforming_strings = on SET search_path = {} AS {}",
-        identifier,
+        lookup.identifier,
         SQL(lookup.arguments),
         SQL(lookup.result),
         SQL(plan_cache_mode),
@@ -199,41 +234,39 @@ def _create(lookup: JoinedLookup, identifier: Identifier, plan_cache_mode: str, 
     )
 
 
-_PROBE = """
-#variable_conflict error
-DECLARE
-    dp_each record;
-BEGIN
-    SELECT {known} INTO dp_each FROM {side} AS dp_g LIMIT 0;
-    RETURN QUERY {query};
-END
-"""
-
-
 def probe(
-    lookup: JoinedLookup, name: str, keys: tuple[str, ...], bounds: tuple[int, int] | None
-) -> tuple[Identifier, SQL]:
-    """A function that is made and called once, to see whether the query can be understood, and what it locks."""
-    identifier = Identifier(lookup.table.schema, name)
-    known = [
-        compose("dp_g.{} AS {}", Identifier(key), SQL(f"key_{number}")) for number, key in enumerate(keys, start=1)
-    ]
-    text = compose(_PROBE, known=comma_list(known), side=lookup.side.identifier, query=_bound(lookup, keys, bounds))
-    return identifier, _create(lookup, identifier, "force_generic_plan" if bounds else "force_custom_plan", text)
+    lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], bounds: tuple[int, int] | None
+) -> list[SQL]:
+    """What makes a function that plans the query when it is called, whatever the Ids, in the place of the one there.
+
+    It has the name of the one that is asked for, for what is ambiguous depends on the name.
+    """
+    query = compose(_PROBE, _bound(lookup, keys, bounds))
+    text = _body(lookup, keys, bounds or (), SQL("\n"), query)
+    create_it = _create(lookup, "force_generic_plan" if bounds else "force_custom_plan", text)
+    if present is None:
+        return [create_it]
+    aside = Identifier(naming.derived_name(lookup.identifier.name, "dp_aside"))
+    return [compose("ALTER FUNCTION {} RENAME TO {}", present.signature, aside), create_it]
 
 
 def refresh(present: Present, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
-    """What gives the newest slices their statements, and the keys their names."""
+    """What gives the newest slices their statements, and the global index its name."""
     lookup = present.lookup
-    is_same = present.body == body(lookup, keys, points).text
-    return [] if is_same else [create(lookup, keys, points), *kept(lookup.identifier, present.settings)]
+    if lookup is None or present.body == body(lookup, keys, points).text:
+        return []
+    return [create(lookup, keys, points), *kept(lookup.identifier, present.settings)]
 
 
 def replace(lookup: JoinedLookup, present: Present | None, keys: tuple[str, ...], points: tuple[int, ...]) -> list[SQL]:
     """What makes the function that was asked for of the one that is there, whose columns cannot be altered."""
     if present is None:
         return [create(lookup, keys, points)]
-    there = present.lookup
-    if (there.arguments, there.result) != (lookup.arguments, lookup.result):
-        return [compose("DROP FUNCTION {}", lookup.identifier), create(lookup, keys, points)]
+    if (present.arguments, present.result) != (lookup.arguments, lookup.result):
+        return [drop(present), create(lookup, keys, points)]
     return refresh(present._replace(lookup=lookup), keys, points)
+
+
+def drop(present: Present) -> SQL:
+    """The function goes."""
+    return compose("DROP FUNCTION {}", present.signature)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .. import keys as key_types
 from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, search_path
+from . import question
 from .function_settings import Setting, kept
 from .lookup import BY_INDEX
 
@@ -19,7 +20,6 @@ MARK = "-- dialog_partition page: "  # the first line of a body goes on with wha
 ROW = "t"  # what the pieces call a row of the table
 OWN = ("newest", "wanted")  # parameters that each page has behind its own
 _PIECES = ("condition", "order_by", "keys")
-OF_BODY = "dp_"  # what the names begin with that a body has beside those of the caller
 
 
 class Page(NamedTuple):
@@ -75,11 +75,8 @@ def read(table: Table, schema: str, name: str, parameters: str, body: str, schem
 
     None: somebody wrote it by hand.
     """
-    try:
-        asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
-    except ValueError:
-        return None
-    if not isinstance(asked, dict) or set(asked) != {*_PIECES, "search_path", "own_schemas"}:
+    asked = question.kept(body, MARK, {*_PIECES, "search_path", "own_schemas"})
+    if asked is None:
         return None
     own = zip(asked.pop("own_schemas"), (table.schema, schema))
     renamed = {former: present for former, present in own if former not in schemas}

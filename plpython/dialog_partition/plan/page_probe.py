@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import naming
-from ..sql import SQL, Identifier, Literal, comma_list, compose
+from ..sql import SQL, Identifier, Literal, compose
 from .page import Page
 
 
@@ -14,12 +14,6 @@ class Probe(NamedTuple):
 
     identifier: Identifier
     create: SQL
-
-    def call(self, types: list[str]) -> SQL:
-        """Call it without any values: its statement is planned as a page's is, and reads nothing."""
-        return compose(
-            "SELECT FROM {}({})", self.identifier, comma_list([compose("NULL::{}", SQL(each)) for each in types])
-        )
 
 
 def probes(page: Page, name: str) -> list[Probe]:
