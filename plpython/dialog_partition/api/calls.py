@@ -62,7 +62,9 @@ def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str, *, runs_code: 
     """The same for a hierarchy that exists."""
     root, timeout = hierarchy.root, hierarchy.policy.lock_timeout_ms
     check_owner(hierarchy)
-    return context(call, root.oid, root.identifier.text, root.owner, mode, timeout, runs_code=runs_code)
+    found = context(call, root.oid, root.identifier.text, root.owner, mode, timeout, runs_code=runs_code)
+    # global indexes follow slices that plain DDL attaches and detaches
+    return found._replace(is_schema_change=any(table.global_indexes for table in hierarchy.tables))
 
 
 def is_owner(hierarchy: Hierarchy) -> bool:
