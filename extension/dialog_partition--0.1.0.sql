@@ -812,15 +812,17 @@ def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: 
     by_hand = catalog_detached.by_hand(hierarchy, [(table, spec) for table in lacking if table.oid not in known])
     if not remembered and not by_hand:
         raise _nothing_to_attach(hierarchy, lower_bound, lacking, spec)
-    _refuse_predicates(hierarchy)
+    refuse_predicates(hierarchy)
     for each in (*remembered, *by_hand):
         _refuse_unlike(hierarchy, each)
+        if hierarchy.table(each.table).global_indexes:
+            obstacles.refuse_hidden_rows(each.identifier, is_whole=False)
     if not spec.is_default:
         obstacles.refuse(obstacles.rows_in_default(hierarchy, [spec]))
     return calls.run_in_function([plan.attach_step(hierarchy, [*remembered, *by_hand])], call)
 
 
-def _refuse_predicates(hierarchy: Hierarchy) -> None:
+def refuse_predicates(hierarchy: Hierarchy) -> None:
     """What a global index says behind WHERE may call functions of the owner, and is run on the rows that come back."""
     owner = hierarchy.root.owner
     if owner != catalog_server.server().user and any(
@@ -1134,7 +1136,9 @@ def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str, *, runs_code: 
     """The same for a hierarchy that exists."""
     root, timeout = hierarchy.root, hierarchy.policy.lock_timeout_ms
     check_owner(hierarchy)
-    return context(call, root.oid, root.identifier.text, root.owner, mode, timeout, runs_code=runs_code)
+    found = context(call, root.oid, root.identifier.text, root.owner, mode, timeout, runs_code=runs_code)
+    # global indexes follow slices that plain DDL attaches and detaches
+    return found._replace(is_schema_change=any(table.global_indexes for table in hierarchy.tables))
 
 
 def is_owner(hierarchy: Hierarchy) -> bool:
@@ -1186,8 +1190,8 @@ def run_in_function(steps: list[Step], call: Context) -> list[printing.PlanRow]:
             f" of {call.lock_budget}",
             "A function works inside the caller's transaction and cannot commit its steps.",
             "Raise max_locks_per_transaction; new slices are left to CALL dp.create_slices(...) or"
-            " CALL dp.run_maintenance(...), a global index to CALL dp.create_global_index_online(...): they commit step"
-            " by step.",
+            " CALL dp.run_maintenance(...), a global index to CALL dp.create_global_index_online(...), what plain DDL"
+            " has changed after SET dp.propagate_ddl = off to CALL dp.sync(...): they commit step by step.",
         )
     lock_hierarchy(call, for_session=False)
     saved = _begin(call)
@@ -2110,6 +2114,7 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
     if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
+        operations += following.of_renamed_column(change.target.hierarchy, change.target.table, column_name, new_name)
         return with_readable_policies(change, change.run(operations, "column", new_name))
     return with_readable_policies(
         change, change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
@@ -4193,12 +4198,14 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import joined_lookup as catalog_joined
 from ..catalog import lookup as catalog
 from ..catalog import page as catalog_page
-from ..model import Hierarchy, SliceSpec
+from ..model import Hierarchy, SliceSpec, Table
 from ..operation import Operation, Step
 from ..plan import joined_lookup as plan_joined
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
+from ..plan.function_settings import kept
+from ..sql import SQL, Identifier, compose
 from . import calls
 
 TYPE_CHECKING = False
@@ -4207,7 +4214,6 @@ if TYPE_CHECKING:
 
     from ..execute import Context
     from ..plan.function_settings import Setting
-    from ..sql import SQL, Identifier
 
 FUNCTION_LOCKS = 6
 
@@ -4232,6 +4238,30 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
                 present = catalog.present(lookup)
                 if present is not None:
                     found += _of_function(lookup.identifier, change(lookup, present), present.settings)
+    return found
+
+
+def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) -> list[Operation]:
+    """Lookups by a column that gets another name are named after it, as are their parameters, which cannot be renamed.
+
+    The hierarchy may be read before or behind the change.
+    """
+    found: list[Operation] = []
+    for owner in hierarchy.tables:
+        for side in owner.global_indexes:
+            for lookup in catalog.served(hierarchy, owner, side):
+                former, renamed = (
+                    lookup._replace(columns=tuple(name if each in (old, new) else each for each in lookup.columns))
+                    for name in (old, new)
+                )
+                if lookup.table.oid != table.oid or former.columns == renamed.columns:
+                    continue
+                present = catalog.present(former)
+                if present is not None:
+                    types = SQL(former.signature.text[len(former.identifier.text) :])
+                    drop = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), types)
+                    again = [*plan.create(renamed), *kept(renamed.signature, present.settings)]
+                    found += _of_function(renamed.identifier, [drop, *again], present.settings)
     return found
 
 
@@ -4307,7 +4337,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
 from ..sql import SQL, Identifier, compose, names
-from . import calls, following, probing, view_upkeep
+from . import calls, following, obstacles, probing, view_upkeep
 from .alteration import LOCKS_OF_CALL, Alteration
 from .concurrently import run_counted
 
@@ -4546,6 +4576,7 @@ def _present(change: Alteration, wanted: keeping.Wanted) -> GlobalIndex | None:
 def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> list[Operation]:
     """The side table, what keeps it, and what is remembered of it."""
     target, side = change.target, wanted.side
+    obstacles.refuse_hidden_rows(target.identifier, is_whole=True)
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", target.identifier)
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
     found = [Operation(target.identifier, lock, SHARE_ROW_EXCLUSIVE, target.relations, LOCKS_OF_CALL, tree)]
@@ -4856,6 +4887,7 @@ from __future__ import annotations
 
 from .. import errors, naming
 from ..catalog import detached as catalog_detached
+from ..catalog import global_index as catalog_global_index
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy, SliceSpec
@@ -4962,6 +4994,18 @@ def refuse(found: Obstacles) -> None:
     """Raise the first of them."""
     for error in found.values():
         raise error
+
+
+def refuse_hidden_rows(relation: Identifier, *, is_whole: bool) -> None:
+    """A global index gets entries of the rows that its owner sees: others would be missing, without a word."""
+    hidden = catalog_global_index.hidden_rows(relation, is_whole=is_whole)
+    if hidden is not None:
+        raise errors.NotInPrerequisiteState(
+            f"policies may hide rows of {hidden} from its owner",
+            "Row security is forced on it, and a global index would get no entries of hidden rows.",
+            f"ALTER TABLE {hidden if not is_whole else relation} NO FORCE ROW LEVEL SECURITY for as long as the call"
+            " takes; whoever writes afterwards, the index is kept.",
+        )
 ''','api.online': r'''"""add_constraint_online, set_not_null_online: rules for new rows first, then for those that are there."""
 
 from __future__ import annotations
@@ -5409,7 +5453,7 @@ def carry(hierarchy: Hierarchy, former: dict[int, int], call: Context) -> None:
         own = plan.followed([each for each in found if each.table == table], {catalog.role_name(role)})
         _refuse_schemas(own)
         if own:
-            calls.run_in_function(_steps(hierarchy, own), call._replace(owner=None))
+            calls.run_in_function(_steps(hierarchy, own, call), call._replace(owner=None))
         if table == hierarchy.root.oid:
             _tell_of_jobs(hierarchy, catalog.role_name(role))
 
@@ -5435,7 +5479,7 @@ def synchronise(hierarchy: Hierarchy, call: Context) -> None:
         )
     own = [each for each in found if each.is_callers]
     _refuse_schemas(own)
-    calls.run_in_procedure(merged(_steps(hierarchy, own), call.lock_budget), call._replace(owner=None))
+    calls.run_in_procedure(_steps(hierarchy, own, call), call._replace(owner=None))
 
 
 def _refuse_schemas(found: list[Belonging]) -> None:
@@ -5450,9 +5494,10 @@ def _refuse_schemas(found: list[Belonging]) -> None:
             )
 
 
-def _steps(hierarchy: Hierarchy, found: list[Belonging]) -> list[Step]:
+def _steps(hierarchy: Hierarchy, found: list[Belonging], call: Context) -> list[Step]:
     locks = {table.oid: table.relations_per_leaf for table in hierarchy.tables}
-    return [plan.step(each, _written(hierarchy, each), locks[each.table]) for each in found]
+    steps = [plan.step(each, _written(hierarchy, each), locks[each.table]) for each in found]
+    return merged(steps, call.lock_budget)
 
 
 def _written(hierarchy: Hierarchy, each: Belonging) -> SQL | None:
@@ -5898,10 +5943,11 @@ from ..operation import Operation, Step
 from ..plan import drift as plan_drift
 from ..plan import global_index as plan_index
 from ..plan import propagation as plan
+from ..plan.detached import INDEX_LOCKS
 from ..plan.difference import OWNER, REWRITE
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, following, ownership, retention, view_upkeep
+from . import attach, calls, following, obstacles, ownership, retention, slices, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -5976,6 +6022,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     if any(each.aspect == plan.COLUMN for each in changes):
         retention.refuse_unreadable(hierarchy)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
+    for old, new in plan.renamed_columns(changes):
+        _run(following.of_renamed_column(hierarchy, table, old, new), call)
     facts = catalog_drift.read_table(table)
     late = plan.new_column_operations(target, changes)
     if late:
@@ -5989,6 +6037,7 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     steps = plan_drift.steps_of(facts, found, rewrite=False)
     _run([operation for step in steps for operation in step.operations], call)
     _run(plan.statistics_operations(target, found, changes), call)
+    _run(_of_slices(hierarchy, table, changes), call)
     if any(each.aspect == plan.PRIVILEGES for each in changes):
         _run(_reading(table), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
@@ -6009,6 +6058,31 @@ def _reading(table: Table) -> list[Operation]:
         statements = plan_index.grant_reading(index, tuple(sorted(readers - present)))
         statements += plan_index.revoke_reading(index, tuple(sorted(present - readers)))
         found += [Operation(index.identifier, each) for each in statements]
+    return found
+
+
+def _of_slices(hierarchy: Hierarchy, table: Table, changes: list[Change]) -> list[Operation]:
+    """Slices that were detached take their entries along, those that were attached bring theirs."""
+    lost, new = plan.changed_slices(changes)
+    if lost:
+        slices.warn_of_emptied([index.oid for index in table.global_indexes])
+    found = []
+    for each in (*lost, *new):
+        parts = catalog_global_index.slice_parts(each)
+        if not parts or not table.global_indexes:
+            continue
+        relation = parts[0][0]
+        obstacles.refuse_hidden_rows(relation, is_whole=False)
+        if each in new:
+            attach.refuse_predicates(hierarchy)
+        locks = len(parts) * (1 + table.indexes) + INDEX_LOCKS
+        for index in table.global_indexes:
+            if each in new:
+                statements = plan_index.take_in(index, relation, parts)
+            else:
+                statements = plan_index.let_go(index, relation, [part for part, _ in parts])
+            found += [Operation(relation, statement, locks=locks) for statement in statements[:1]]
+            found += [Operation(relation, statement, locks=2) for statement in statements[1:]]
     return found
 
 
@@ -6126,7 +6200,8 @@ def _planned(statement: Statement, query: list[Token], search_path: str) -> list
     if code:
         told = ", ".join(code[:MAX_TOLD]) + (", ..." if len(code) > MAX_TOLD else "")
         raise errors.InsufficientPrivilege(
-            f"{statement.role} ran it, and planning it might run code of others with your rights: {told}"
+            f"{statement.role} ran it, and planning it might run code of others with your rights (call as their owner):"
+            f" {told}"
         )
     return _advised(query, search_path)
 
@@ -6152,13 +6227,14 @@ def _advised(query: list[Token], search_path: str) -> list[Advice]:
     """All there is to say about one statement."""
     root = catalog.plan(query, search_path)
     names = query_text.names(query)
-    leaves, roots = catalog.leaves(query_plan.relations(root))
+    relations = query_plan.relations(root)
+    leaves, roots = catalog.leaves(relations)
     named = catalog.named(names)
     found = catalog_hierarchy.load_all(sorted(roots | set(named.values()))) if roots or named else []
     by_table = {table.oid: hierarchy for hierarchy in found for table in hierarchy.tables}
     tables = {table.oid: table.name for hierarchy in found for table in hierarchy.tables}
     plan = query_plan.read(root, leaves, names, tables)
-    result = advice.of_readings(plan, by_table, _identities(by_table))
+    result = advice.of_readings(plan, by_table, _identities(by_table), catalog.sides(relations))
     setting = advice_joins.Setting(catalog_server.server().partitionwise_join, "collate" in names)
     result += advice_joins.of_joins(plan, by_table, setting)
     if plan.is_refuted:
@@ -6827,6 +6903,11 @@ def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bo
 def _warn_of_cascades(hierarchy: Hierarchy) -> None:
     """The entries of a slice leave the global indexes with it; an attach brings them back, but not what cascaded."""
     sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    warn_of_emptied(sides)
+
+
+def warn_of_emptied(sides: list[int]) -> None:
+    """Foreign keys of others to side tables may delete more than is asked for."""
     for child, side in catalog_global_index.emptied_with(sides):
         database.warning(
             f"rows of {child} that refer to rows of the slice are deleted: its foreign key to {side} is ON DELETE"
@@ -7452,7 +7533,11 @@ def run_refresh(context: Context, gone: tuple[PresentView, ...] = ()) -> None:
 
 
 def _of(target: Identifier, statements: list[SQL], relations: tuple[int, ...]) -> list[Operation]:
-    return [Operation(target, each, relations=relations, locks=NEW_VIEW_LOCKS) for each in statements]
+    """All statements of a view lock the same."""
+    return [
+        Operation(target, each, relations=relations, locks=0 if place else NEW_VIEW_LOCKS)
+        for place, each in enumerate(statements)
+    ]
 ''','api.window': r'''"""Which slices a hierarchy shall have now: its maintained range, what retention retires, and the gaps."""
 
 from __future__ import annotations
@@ -10558,6 +10643,18 @@ def predicate(table: int, index: str) -> tuple[str, tuple[str, ...]]:
     return rows[0]["predicate"], tuple(rows[0]["columns"])
 
 
+def hidden_rows(relation: Identifier, *, is_whole: bool) -> str | None:
+    """A table, or also a partition of it, whose rows policies may hide from its owner."""
+    rows = database.query(
+        "SELECT c.oid::regclass::text AS name FROM pg_partition_tree($1::regclass) t JOIN pg_class c ON c.oid = t.relid"
+        " JOIN pg_roles r ON r.oid = c.relowner WHERE c.relrowsecurity AND c.relforcerowsecurity"
+        " AND NOT r.rolbypassrls AND NOT r.rolsuper AND (t.level = 0 OR $2) ORDER BY t.level, c.oid LIMIT 1",
+        ("text", "boolean"),
+        (relation.text, is_whole),
+    )
+    return rows[0]["name"] if rows else None
+
+
 def existing_functions(schema: str, comment: str) -> bool:
     """Whether a schema has a function with a comment."""
     rows = database.query(
@@ -10596,6 +10693,25 @@ def partitions(table: int) -> list[tuple[Identifier, bool]]:
         (table,),
     )
     return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
+
+
+def slice_parts(relation: int) -> list[tuple[Identifier, bool]]:
+    """A slice and its leaves, itself first; whether each is a leaf. Nothing where it is gone."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name, t.isleaf AS is_leaf FROM pg_partition_tree($1) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY t.level, c.oid",
+        ("oid",),
+        (relation,),
+    )
+    if rows:
+        return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
+    found = database.query(  # one without leaves that is no partition any more has no tree
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = $1 AND c.relkind = 'r'",
+        ("oid",),
+        (relation,),
+    )
+    return [(Identifier(row["schema"], row["name"]), True) for row in found]
 
 
 def sample(index: GlobalIndex) -> tuple[tuple[str, str], ...]:
@@ -11096,6 +11212,8 @@ def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup
         return []
     keys = hierarchy.policy.partition_keys
     types = catalog_global_index.types(table.oid, side.columns)
+    if any(each.endswith("[]") for each in types):  # of arrays there are no arrays to ask with
+        return []
     points = newest(hierarchy)
     found = [Lookup(table, side.columns, types, side, keys, points)]
     for key in hierarchy.foreign_keys:
@@ -11916,6 +12034,14 @@ _LEAVES = """
     JOIN dp.table_config t ON t.tbl = coalesce(second.inhparent, first.inhparent) AND t.role <> 'reference'
 """
 
+_SIDES = """
+    SELECT DISTINCT g.side::oid AS side FROM unnest($1::text[], $2::text[]) AS r (schema, name)
+    JOIN pg_namespace n ON n.nspname = r.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = r.name
+    LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+    JOIN dp.global_index_config g ON g.side IN (c.oid, i.inhparent)
+"""
+
 _NAMED = """
     SELECT t.tbl::oid AS tbl, t.root::oid AS root FROM dp.table_config t JOIN pg_class c ON c.oid = t.tbl
     WHERE t.role <> 'reference' AND c.relname = ANY ($1)
@@ -12011,6 +12137,13 @@ def leaves(relations: set[tuple[str, str]]) -> tuple[dict[tuple[str, str], Leaf]
     rows = database.query(_LEAVES, ("text[]", "text[]"), ([each[0] for each in ordered], [each[1] for each in ordered]))
     found = {(row["schema"], row["name"]): Leaf(row["tbl"], row["slice"], row["oid"]) for row in rows}
     return found, {row["root"] for row in rows}
+
+
+def sides(relations: set[tuple[str, str]]) -> frozenset[int]:
+    """The side tables of global indexes that are, or have a leaf, among some relations."""
+    ordered = sorted(relations)
+    rows = database.query(_SIDES, ("text[]", "text[]"), ([each[0] for each in ordered], [each[1] for each in ordered]))
+    return frozenset(row["side"] for row in rows)
 
 
 def named(names: set[str]) -> dict[int, int]:
@@ -12346,7 +12479,7 @@ def named(root: int | None) -> int:
 
 def relation_name(oid: int) -> str:
     """A relation as PostgreSQL writes it."""
-    name = str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+    name = str(database.query("SELECT coalesce($1::regclass::text, 'NULL') AS name", ("oid",), (oid,))[0]["name"])
     return f"relation {name}, which does not exist," if name.isdigit() else name
 
 
@@ -13769,6 +13902,11 @@ def call(
         for parameter in required:
             if arguments[parameter] is None:  # of dry_run it must not be taken for false
                 raise errors.InvalidParameter.of(parameter, None, "It must have a value.")
+        for parameter, given in arguments.items():
+            if isinstance(given, list) and any(each is None or isinstance(each, list) for each in given):
+                raise errors.InvalidParameter.of(
+                    parameter, str(given), "It is a plain list, with a value in each place."
+                )
         return _call(name, relations, is_procedure, arguments)
     except errors.PartitionError as error:
         raised = database.client_error(error.message, error.sqlstate, error.detail, error.hint)
@@ -14097,6 +14235,9 @@ def _run_inside(each: Step, context: Context) -> None:
         printing.record(each, context, is_printed=False)
     else:
         journal.end()
+        if context.mode == PROCEDURE:
+            progress.left_out(1)
+            commit(context)
         return
     if context.mode == PROCEDURE:
         journal.write_outside(context)
@@ -15364,8 +15505,8 @@ from typing import NamedTuple
 
 from .. import keys
 from ..model import Hierarchy, Table
-from ..sql import SQL, Identifier, Literal, comma_list, compose, name_array, names
-from .lookup import Lookup
+from ..sql import SQL, Identifier, names
+from . import advice_lookups
 from .query_conditions import ARRAY, EQUAL, EXPRESSION, LOWER, OTHER, UPPER, Column
 from .query_plan import QueryPlan
 from .reading import MISSING, RANGE, Binding, Reading, readings
@@ -15377,8 +15518,9 @@ ONE_LEAF, PRUNED, PRUNED_LATE, ALL_LEAVES, NO_LEAF = (
     "all leaves",
     "no leaf",
 )
-MISSING_KEY, ONE_SIDED, EXPRESSION_OVER_KEY, NO_SLICE_KEY, RANGE_KEY_ORDER = (
+MISSING_KEY, LATE_KEYS, ONE_SIDED, EXPRESSION_OVER_KEY, NO_SLICE_KEY, RANGE_KEY_ORDER = (
     "missing key",
+    "keys read in the same statement",
     "one-sided range",
     "expression over a key",
     "range key without slice key",
@@ -15410,15 +15552,25 @@ class Advice(NamedTuple):
 
 
 def of_readings(
-    plan: QueryPlan, hierarchies: dict[int, Hierarchy], identities: dict[int, tuple[str, ...]]
+    plan: QueryPlan,
+    hierarchies: dict[int, Hierarchy],
+    identities: dict[int, tuple[str, ...]],
+    sides: frozenset[int],
 ) -> list[Advice]:
-    """What to say about each table for itself; ``identities``: primary keys without the partition keys."""
+    """What to say about each table for itself.
+
+    ``identities``: primary keys without the partition keys; ``sides``: the side tables that the plan reads.
+    """
     found = []
     all_readings = readings(plan, hierarchies)
     for each in all_readings:
         others = [other for other in all_readings if other.hierarchy is each.hierarchy and other.alias != each.alias]
         found.append(_summary(each, plan))
-        found += _of_keys(each, others, identities.get(each.table.oid, ()))
+        lookup = advice_lookups.instead_of_side_table(each, sides)
+        if lookup is not None:
+            found.append(_late_keys(each, lookup))
+        else:
+            found += _of_keys(each, others, identities.get(each.table.oid, ()))
         found += _of_order(each, plan)
     return found
 
@@ -15485,7 +15637,7 @@ def _of_keys(reading: Reading, others: list[Reading], identity: tuple[str, ...])
     if reading.expected_leaves <= 1:
         return found
     policy = reading.hierarchy.policy
-    lookup = _by_identity(reading, identity)
+    lookup = advice_lookups.without_keys(reading, identity)
     if lookup is not None:
         detail = f"The rows are asked for by their identity alone: no condition binds {names(policy.partition_keys)}."
         if others:
@@ -15502,6 +15654,15 @@ def _of_keys(reading: Reading, others: list[Reading], identity: tuple[str, ...])
             advice = f"AND {reading.column(policy.hash_key)} = ..."
             found.append(_about(reading, EXPRESSION_OVER_KEY, detail, advice))
     return found
+
+
+def _late_keys(reading: Reading, lookup: str) -> Advice:
+    """A join with the side table: the planner cannot know yet what will be found there."""
+    detail = (
+        "The keys come from the side table of a global index, which is read in the same statement: all"
+        f" {len(reading.leaves)} leaves are planned, and locked, before they are known."
+    )
+    return _about(reading, LATE_KEYS, detail, f"{lookup} (or read the keys first, and name them as values)")
 
 
 def _of_range(reading: Reading, others: list[Reading]) -> list[Advice]:
@@ -15559,41 +15720,6 @@ def _missing(reading: Reading, name: str, others: list[Reading]) -> Advice:
         return _about(reading, MISSING_KEY, detail, f"AND {reading.column(name)} = ...")
     advice = f"AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
     return _about(reading, MISSING_KEY, detail, advice)
-
-
-def _by_identity(reading: Reading, identity: tuple[str, ...]) -> str | None:
-    """How to read rows that are asked for by their identity, or their parent's, alone."""
-    hierarchy, table = reading.hierarchy, reading.table
-    partition_keys = hierarchy.policy.partition_keys
-    if any(reading.binding(name).kind in (EQUAL, ARRAY) for name in partition_keys):
-        return None
-    wanted = [(table, {name: name for name in identity})]
-    for key in hierarchy.foreign_keys:
-        if key.child == table.oid:
-            pairs = dict(zip(key.parent_columns, key.columns))
-            own = {parent: child for parent, child in pairs.items() if parent not in partition_keys}
-            wanted.append((hierarchy.table(key.parent), own))
-    for holder, own in wanted:
-        if own and all(_is_given(reading, name) for name in own.values()):
-            return _lookup(table, holder, own, partition_keys)
-    return None
-
-
-def _is_given(reading: Reading, name: str) -> bool:
-    column = Column(reading.alias, name)
-    return any(fact.column == column and fact.kind in (EQUAL, ARRAY) and fact.other is None for fact in reading.facts)
-
-
-def _lookup(table: Table, holder: Table, own: dict[str, str], partition_keys: tuple[str, ...]) -> str:
-    """The lookup function that a global index serves, or the call that makes the index."""
-    for side in holder.global_indexes:
-        if side.predicate is None and set(side.columns) == set(own) and (side.is_unique or holder is table):
-            columns = tuple(own[name] for name in side.columns)
-            lookup = Lookup(table, columns, ("",) * len(columns), side, partition_keys)
-            lists = comma_list([SQL("ARRAY[...]") for _ in columns])
-            return compose("SELECT * FROM {}({})", lookup.identifier, lists).text
-    holder_name = Literal(holder.identifier.text)
-    return compose("SELECT dp.create_global_index({}, {});", holder_name, name_array(tuple(own))).text
 
 
 def _of_order(reading: Reading, plan: QueryPlan) -> list[Advice]:
@@ -15797,6 +15923,107 @@ def _obstacles(
 
 def _bounds(reading: Reading) -> list[object]:
     return [(each.span, each.modulus) for each in reading.hierarchy.slices[reading.table.oid]]
+''','plan.advice_lookups': r'''"""Which lookup answers a query that binds no key: by its rows' identity, their parent's, or a global index."""
+
+from __future__ import annotations
+
+from ..model import GlobalIndex, Table
+from ..sql import SQL, Literal, comma_list, compose, name_array
+from . import query_text
+from .lookup import Lookup
+from .query_conditions import ARRAY, EQUAL, JOIN, OTHER, Column
+from .reading import MISSING, Reading
+
+
+def without_keys(reading: Reading, identity: tuple[str, ...]) -> str | None:
+    """How to read rows whose columns are given that tell where they lie; None where the query gives a key as well."""
+    hierarchy, table = reading.hierarchy, reading.table
+    partition_keys = hierarchy.policy.partition_keys
+    if any(reading.binding(name).kind in (EQUAL, ARRAY) for name in partition_keys):
+        return None
+    wanted = [(table, {name: name for name in identity}), *_parents(reading)]
+    for holder, own in wanted:
+        if own and all(_is_given(reading, name) for name in own.values()):
+            return _by(table, holder, own, partition_keys)
+    for side in table.global_indexes:
+        if side.is_valid and all(_is_given(reading, name) for name in side.columns) and _holds_all_given(side):
+            return _call(table, side.columns, side, partition_keys)
+    return None
+
+
+def instead_of_side_table(reading: Reading, sides: frozenset[int]) -> str | None:
+    """What stands for a join with a side table, which is planned for all leaves; None where there is no such join."""
+    partition_keys = reading.hierarchy.policy.partition_keys
+    if len(reading.leaves) <= 1 or not any(_comes_late(reading, name) for name in partition_keys):
+        return None
+    table = reading.table
+    for side in table.global_indexes:
+        if side.oid in sides and side.is_valid:
+            return _call(table, side.columns, side, partition_keys)
+    for parent, own in _parents(reading):
+        for side in parent.global_indexes:
+            if side.oid in sides and side.is_valid and _serves_children(side) and set(side.columns) == set(own):
+                return _call(table, tuple(own[name] for name in side.columns), side, partition_keys)
+    return None
+
+
+def _comes_late(reading: Reading, name: str) -> bool:
+    binding = reading.binding(name)
+    return binding.kind in (MISSING, OTHER) or binding.source == JOIN
+
+
+def _parents(reading: Reading) -> list[tuple[Table, dict[str, str]]]:
+    """What the table refers to, and its own columns by those that they refer to."""
+    hierarchy = reading.hierarchy
+    found = []
+    for key in hierarchy.foreign_keys:
+        if key.child == reading.table.oid:
+            pairs = dict(zip(key.parent_columns, key.columns))
+            own = {parent: child for parent, child in pairs.items() if parent not in hierarchy.policy.partition_keys}
+            found.append((hierarchy.table(key.parent), own))
+    return found
+
+
+def _is_given(reading: Reading, name: str) -> bool:
+    column = Column(reading.alias, name)
+    return any(fact.column == column and fact.kind in (EQUAL, ARRAY) and fact.other is None for fact in reading.facts)
+
+
+def _holds_all_given(side: GlobalIndex) -> bool:
+    """Whether an index holds all rows that have given values: its predicate says no more than that there are any."""
+    if side.predicate is None:
+        return True
+    tokens = [each for each in query_text.tokens(side.predicate) if each.kind != query_text.SPACE]
+    words = [each for each in tokens if each.text not in ("(", ")")]
+    conditions = [words[at : at + 4] for at in range(0, len(words), 5)]
+    joints = words[4::5]
+    return all(each.is_word("AND") for each in joints) and all(_is_not_null(each, side) for each in conditions)
+
+
+def _is_not_null(condition: list[query_text.Token], side: GlobalIndex) -> bool:
+    if len(condition) != 4 or condition[0].text not in side.columns:
+        return False
+    return all(token.is_word(word) for token, word in zip(condition[1:], ("IS", "NOT", "NULL")))
+
+
+def _serves_children(side: GlobalIndex) -> bool:
+    return side.is_unique and side.predicate is None
+
+
+def _by(table: Table, holder: Table, own: dict[str, str], partition_keys: tuple[str, ...]) -> str:
+    """The lookup function that a global index serves, or the call that makes the index."""
+    for side in holder.global_indexes:
+        is_fit = side.predicate is None if holder is table else _serves_children(side)
+        if side.is_valid and is_fit and set(side.columns) == set(own):
+            return _call(table, tuple(own[name] for name in side.columns), side, partition_keys)
+    holder_name = Literal(holder.identifier.text)
+    return compose("SELECT dp.create_global_index({}, {});", holder_name, name_array(tuple(own))).text
+
+
+def _call(table: Table, columns: tuple[str, ...], side: GlobalIndex, partition_keys: tuple[str, ...]) -> str:
+    lookup = Lookup(table, columns, ("",) * len(columns), side, partition_keys)
+    lists = comma_list([SQL("ARRAY[...]") for _ in columns])
+    return compose("SELECT * FROM {}({})", lookup.identifier, lists).text
 ''','plan.ageing': r'''"""What becomes of leaves as they age: policies as values, and the steps that bring a leaf to what one asks for.
 
 What a policy says of a leaf takes the place of what parent and template say; dp.drift leaves it to maintenance.
@@ -19391,7 +19618,7 @@ from .. import keys
 from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, compose
-from . import coverage, default_slice, global_index, trees
+from . import coverage, default_slice, global_index, keeping, trees
 from . import slices as plan_slices
 
 INDEX_LOCKS = 20  # of a global index: the side table with its key, or the partitions that it has itself
@@ -19484,7 +19711,11 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             SQL(each.upper_bound),
         )
         entries = [
-            Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
+            Operation(
+                index.identifier,
+                global_index.add_entries(index, identifier, is_known=not each.is_remembered),
+                locks=INDEX_LOCKS,
+            )
             for index in table.global_indexes
         ]
         if hierarchy.is_tied(table):  # its own rows may refer to each other by the entries, which ATTACH checks
@@ -19500,6 +19731,10 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         operations += default_slice.renewal_operations(default) if default else []
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
         operations += entries
+        if not each.is_remembered:  # it may have its guards still
+            parts = [Identifier(table.schema, name) for name in (each.name, *each.leaves)]
+            guards = [keeping.drop_guard(index, part) for index in table.global_indexes for part in parts]
+            operations += [Operation(identifier, guard, locks=2) for guard in guards]
         operations += plan_slices.guard_operations(table, each.name, list(each.leaves))
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
@@ -21774,11 +22009,14 @@ def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
     )
 
 
-def add_entries(index: GlobalIndex, relation: Composable) -> SQL:
-    """An entry for every row of a table or slice that counts."""
+def add_entries(index: GlobalIndex, relation: Composable, *, is_known: bool = False) -> SQL:
+    """An entry for every row of a table or slice that counts. ``is_known``: some rows may have theirs already."""
     conditions = [compose("t.{} IS NOT NULL", Identifier(column)) for column in index.columns]
     if index.predicate is not None:
         conditions.append(compose("({})", SQL(index.predicate)))
+    if is_known:
+        own = keeping.equal(index, "g", "t")
+        conditions.append(compose("NOT EXISTS (SELECT FROM {} AS g WHERE {})", index.identifier, own))
     return compose(
         "INSERT INTO {} ({}) SELECT {} FROM {} AS t WHERE {}",
         index.identifier,
@@ -21846,6 +22084,19 @@ def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -
     )
     found.append(compose("DROP TABLE {}", index.identifier))
     found.append(compose("DROP FUNCTION IF EXISTS {}()", index.identifier))
+    return found
+
+
+def let_go(index: GlobalIndex, relation: Identifier, parts: list[Identifier]) -> list[SQL]:
+    """A slice that plain DDL has detached: its entries go, and it may be written to by its name."""
+    return [remove_entries(index, relation), *(keeping.drop_guard(index, each) for each in parts)]
+
+
+def take_in(index: GlobalIndex, relation: Identifier, parts: list[tuple[Identifier, bool]]) -> list[SQL]:
+    """A slice that plain DDL has attached; it may have been one before that nobody took notice of."""
+    found = [add_entries(index, relation, is_known=True)]
+    for each, is_leaf in parts:
+        found += [keeping.drop_guard(index, each), keeping.guard(index, each, is_leaf=is_leaf)]
     return found
 ''','plan.index_statement': r'''"""CREATE INDEX, the one place that composes it."""
 
@@ -22474,7 +22725,7 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        first, last = _remove_entries(hierarchy, table, each)
+        first, last = _remove_entries(hierarchy, table, each, each.oid in forced)
         operations = first + _lock_tables(hierarchy, table, each)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
@@ -22500,7 +22751,7 @@ def drop_steps(
     """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        first, last = _remove_entries(hierarchy, table, each)
+        first, last = _remove_entries(hierarchy, table, each, each.oid in forced)
         first += _lock_tables(hierarchy, table, each)
         statement = compose("DROP TABLE {}", each.identifier)
         if table.is_referenced or last:
@@ -22530,17 +22781,19 @@ def _lock_tables(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operat
     return locking.lock_tables(each.identifier, (*ancestors, table) if ancestors else (), ACCESS_EXCLUSIVE)
 
 
-def _remove_entries(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[list[Operation], list[Operation]]:
+def _remove_entries(
+    hierarchy: Hierarchy, table: Table, each: Slice, is_forced: bool = False
+) -> tuple[list[Operation], list[Operation]]:
     """What global indexes know of a slice, which nobody writes to from here on: done before it leaves, or behind that.
 
     The entries are found by the rows, which what follows may change: so they go first. Where foreign keys of the
     hierarchy refer to them they go last, when the children have left, and so has the slice, without its foreign keys:
-    ON DELETE must not reach what leaves with it.
+    ON DELETE must not reach what leaves with it. ``is_forced``: row security would hide rows from the owner.
     """
     if not table.global_indexes:
         return [], []
     is_tied = hierarchy.is_tied(table)
-    rank = WORKING if is_tied else PREPARING
+    rank = WORKING if is_tied or is_forced else PREPARING
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", each.identifier)
     parts = trees.parts(each)
     found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts, rank=rank)]
@@ -22548,6 +22801,17 @@ def _remove_entries(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[li
         statement = global_index.remove_entries(index, each.identifier)
         locks = parts * (1 + table.indexes) + detached.INDEX_LOCKS
         found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks, rank=rank))
+    if is_forced:  # to lift that locks out readers, who come by the table
+        tables = locking.lock_tables(each.identifier, (*hierarchy.ancestors(table), table), ACCESS_EXCLUSIVE)
+        lift, restore = (
+            compose("ALTER TABLE {} {}FORCE ROW LEVEL SECURITY", each.identifier, SQL(no)) for no in ("NO ", "")
+        )
+        found = [
+            *tables,
+            Operation(each.identifier, lift, ACCESS_EXCLUSIVE, (each.oid,), 1),
+            *found,
+            Operation(each.identifier, restore, ACCESS_EXCLUSIVE, (each.oid,), 1),
+        ]
     return ([], found) if is_tied else (found, [])
 
 
@@ -24239,7 +24503,7 @@ if TYPE_CHECKING:
     from ..sql import Composable
 
 COLUMN, SCHEMA, STATISTICS_OBJECT, STATISTICS_TARGET = "column", "schema", "statistics object", "statistics target"
-PRIVILEGES, NAME = "privileges", "name"
+PRIVILEGES, NAME, SLICES = "privileges", "name", "slices of a global index"
 COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
 
 
@@ -24258,6 +24522,18 @@ def renamed_columns(changes: list[Change]) -> list[tuple[str, str]]:
     gone = {str(each.before).split()[0]: each.part for each in columns if each.after is None}
     new = {str(each.after).split()[0]: each.part for each in columns if each.before is None}
     return [(gone[number], new[number]) for number in gone if number in new]
+
+
+def changed_slices(changes: list[Change]) -> tuple[list[int], list[int]]:
+    """The slices that a table with global indexes has lost, and those that it has got."""
+    lost: set[int] = set()
+    new: set[int] = set()
+    for each in changes:
+        if each.aspect == SLICES:
+            before, after = ({int(oid) for oid in (value or "").split()} for value in (each.before, each.after))
+            lost |= before - after
+            new |= after - before
+    return sorted(lost), sorted(new)
 
 
 def template_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
@@ -24806,6 +25082,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..sql import Identifier
 from . import query_conditions as conditions
 from .query_conditions import Column, Fact
 
@@ -24897,6 +25174,7 @@ class _Reader:
         self.names = names
         self.tables = tables
         self.aliases: dict[str, str] = {}  # what the plan calls leaves and their tables, and what the query does
+        self.called: set[str] = set()  # the names of tables in views, which stand for their aliases
         self.known: dict[str, frozenset[Fact]] = {}
         self.scans: list[Scan] = []
         self.joins: list[Join] = []
@@ -24925,6 +25203,7 @@ class _Reader:
             several = sorted((min(found), table) for table, found in numbers.items() if len(found) > 1)
             for place, (_, table) in enumerate(several):
                 self.aliases.setdefault(f"{base}_{place}" if place else base, self.tables[table])
+        self.called = set(self.aliases.values())
 
     def read(self, node: Node, *, is_limited: bool) -> list[Scan]:
         """The scans whose rows a node gives."""
@@ -24972,8 +25251,10 @@ class _Reader:
     def _said(self, condition: str, alias: str | None) -> frozenset[Fact]:
         """What a condition says; most leaves of a table repeat it, each with an alias of its own."""
         if alias is not None:
-            base = self._base(alias)
-            condition = condition.replace(f"{alias}.", f"{base}.").replace(f'"{alias}".', f'"{base}".')
+            base = Identifier(self._base(alias)).text
+            for written in (alias, Identifier(alias).text):
+                for before in "( ":
+                    condition = condition.replace(f"{before}{written}.", f"{before}{base}.")
         if condition not in self.known:
             self.known[condition] = frozenset(map(self._renamed, conditions.facts(condition)))
         return self.known[condition]
@@ -24993,7 +25274,7 @@ class _Reader:
 
     def _base(self, alias: str) -> str:
         """What the query calls a table whose leaves the plan numbers: e_12 is e, unless the query itself says e_12."""
-        if alias in self.aliases or alias in self.names:
+        if alias in self.aliases or alias in self.names or alias in self.called:
             return self.aliases.get(alias, alias)
         base, _, number = alias.rpartition("_")
         return base if base and number.isdigit() else alias
@@ -27304,10 +27585,13 @@ def create_call(table: Identifier, schema: str) -> SQL:
 
 
 def _create_view(wanted: WantedView) -> SQL:
-    """Replaced it keeps its columns, which stand first, and gets new ones behind them."""
-    listed = comma_list([Identifier("t", each.name) for each in wanted.columns])
+    """Replaced it keeps its columns, which stand first, and gets new ones behind them.
+
+    Plans call the table by its name, as does the query: an alias might be that of something else there.
+    """
+    listed = comma_list([Identifier(wanted.table.name, each.name) for each in wanted.columns])
     return compose(
-        "CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS SELECT {} FROM {} AS t",
+        "CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS SELECT {} FROM {}",
         wanted.identifier,
         listed,
         wanted.table.identifier,
@@ -27476,6 +27760,17 @@ def done(parts: int, name: str) -> None:
             " target = $3 WHERE root = $1::regclass",
             ("oid", "int8", "text", "bool"),
             (root, parts * each, name, each > 1),
+        )
+
+
+def left_out(parts: int) -> None:
+    """Some parts are left to a later operation."""
+    if _counted:
+        root, each = _counted[0]
+        database.query(
+            "UPDATE dp.progress_entry SET total = greatest(total - $2, done) WHERE root = $1::regclass",
+            ("oid", "int8"),
+            (root, parts * each),
         )
 
 
@@ -27968,7 +28263,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_7f8d07a67417', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_79da766d497a', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -27986,8 +28281,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_7f8d07a67417'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.function_settings', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.question', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.function_settings', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.question', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_79da766d497a'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.function_settings', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.question', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.function_settings', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.question', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -29314,7 +29609,8 @@ BEGIN
             SELECT k.*
             FROM managed AS m
             JOIN pg_constraint AS k ON k.conrelid = m.oid AND k.contype = 'f' AND k.conparentid = 0
-            JOIN managed AS p ON p.oid = k.confrelid AND p.root = m.root
+            -- also to a table that the caller has just given away
+            JOIN dp.table_config AS p ON p.tbl::oid = k.confrelid AND p.root = m.root AND p.role <> 'reference'
         ),
         said (tbl, aspect, part, value) AS (
             -- what is carried to partitions and templates: aspects and parts are named as dp.drift names them
@@ -29404,6 +29700,12 @@ BEGIN
             UNION ALL
             SELECT m.oid, 'side table of a global index', g.side::oid::text, g.side::text
             FROM managed AS m JOIN dp.global_index_config AS g ON g.tbl = m.oid
+            UNION ALL  -- which take their entries along, or bring them
+            SELECT m.oid, 'slices of a global index', '', string_agg(i.inhrelid::text, ' ' ORDER BY i.inhrelid)
+            FROM managed AS m
+            JOIN pg_inherits AS i ON i.inhparent = m.oid AND NOT i.inhdetachpending
+            WHERE EXISTS (SELECT FROM dp.global_index_config AS g WHERE g.tbl = m.oid)
+            GROUP BY m.oid
             UNION ALL
             SELECT m.oid, 'unique rule of a global index', g.side::oid::text, min(g.side::text)
             FROM managed AS m
@@ -29503,7 +29805,7 @@ BEGIN
             OR c.aspect = 'column of a foreign key' AND c.after IS NOT NULL
             OR c.after IS NULL AND c.aspect IN (
                 'foreign key', 'CHECK of the slice key', 'trigger of the slice key', 'trigger of a global index',
-                'unique rule of a global index', 'NOT NULL of a key', 'template'
+                'unique rule of a global index', 'partition of a global index', 'NOT NULL of a key', 'template'
             )
             OR c.after IS NULL AND c.aspect = 'index of foreign key' AND EXISTS (
                 SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
@@ -29532,6 +29834,7 @@ BEGIN
                 WHEN 'trigger of a global index' THEN format('Trigger "%s" of %s keeps a global index true.', lost.part, lost.tbl::regclass)
                 WHEN 'side table of a global index' THEN format('%s is a global index: the triggers of %s write to it.', lost.before, lost.tbl::regclass)
                 WHEN 'unique rule of a global index' THEN format('Global index %s of %s finds its entries by its key, and keeps them unique.', lost.before, lost.tbl::regclass)
+                WHEN 'partition of a global index' THEN format('The global indexes of %s would keep the entries of the rows of %s.', lost.tbl::regclass, lost.before)
                 WHEN 'template' THEN format('New partitions of %s are made like its template.', lost.tbl::regclass)
                 ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
             END,
@@ -29540,6 +29843,7 @@ BEGIN
                 WHEN lost.aspect = 'index of foreign key' THEN 'Create the index that replaces it first.'
                 WHEN lost.aspect = 'column of a global index'
                     THEN 'Drop the index with dp.drop_global_index(...) and create it anew afterwards.'
+                WHEN lost.aspect = 'partition of a global index' THEN 'dp.drop_slice(...) takes slices away with their entries.'
                 WHEN lost.aspect LIKE '% of a global index' THEN 'dp.drop_global_index(...) drops an index with its triggers.'
                 WHEN command LIKE 'DROP%' AND lost.aspect = 'foreign key'
                     THEN 'dp.drop_slice(...) and dp.detach_slice(...) take slices away without CASCADE.'
@@ -29702,10 +30006,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -29738,6 +30042,20 @@ BEGIN
         SELECT g.tbl, 'side table of a global index', d.object_identity
         FROM pg_event_trigger_dropped_objects() AS d
         JOIN dp.global_index_config AS g ON g.side::oid = d.objid AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        UNION ALL  -- a partition is known by its guard, which goes with it
+        SELECT g.tbl, 'partition of a global index', min(format('%I.%I', d.address_names[1], d.address_names[2]))
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN pg_namespace AS n ON n.nspname = d.address_names[1]
+        JOIN pg_class AS c ON c.relnamespace = n.oid
+        JOIN dp.global_index_config AS g ON g.tbl = c.oid
+        JOIN pg_class AS s ON s.oid = g.side
+        WHERE d.object_type = 'trigger' AND d.address_names[3] IN (
+            SELECT t.tgname
+            FROM pg_trigger AS t
+            JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.proname = s.relname AND p.pronamespace = s.relnamespace
+            WHERE t.tgrelid <> g.tbl
+        )
+        GROUP BY g.tbl
         UNION ALL  -- a constraint of a table that stays, and goes with one that it refers to: with a slice's by CASCADE
         SELECT t.tbl, 'foreign key', min(d.address_names[3])
         FROM pg_event_trigger_dropped_objects() AS d
@@ -30006,10 +30324,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -30028,10 +30346,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -30051,10 +30369,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -30080,10 +30398,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -30111,10 +30429,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30135,10 +30453,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -30156,10 +30474,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -30177,16 +30495,16 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
 'Attaches a slice that was detached to every table again, referenced tables first; foreign keys are checked for all its rows.
 One that was detached by hand is found by its name; upper_bound says where it ends if it is not as wide as new slices.
-Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 42804 its columns are not those of its table, 23503, 42501, 53200, 55P03.';
+Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 42804 its columns are not those of its table, 55000 policies hide rows of it from the owner, 23503, 42501, 53200, 55P03.';
 
 -- functions/audit_queries.sql.j2
 CREATE FUNCTION dp.audit_queries(
@@ -30211,10 +30529,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30230,10 +30548,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30258,10 +30576,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -30294,10 +30612,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -30319,15 +30637,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
 'Creates a side table that holds columns of all rows of a root or child with their partition keys, triggers that keep it, and the lookup functions that it serves.
-Locks the table and all partitions SHARE ROW EXCLUSIVE while its rows are read. Nothing when the index is there. Errors: 22023, 23505 values repeat, 42703, 42704, 42P07, 42P16 no primary key, 42501, 53200, 55000 stopped online build, 55006, 55P03.';
+Locks the table and all partitions SHARE ROW EXCLUSIVE while its rows are read. Nothing when the index is there. Errors: 22023, 23505 values repeat, 42703, 42704, 42P07, 42P16 no primary key, 42501, 53200, 55000 stopped online build or hidden rows, 55006, 55P03.';
 
 -- functions/create_hierarchy.sql.j2
 CREATE FUNCTION dp.create_hierarchy(
@@ -30355,10 +30673,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -30379,10 +30697,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -30404,10 +30722,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'lookup_name': lookup_name, 'query': query, 'returns': returns, 'parameters': parameters, 'key_column': key_column, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_joined_lookup IS
@@ -30424,10 +30742,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -30449,10 +30767,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -30469,10 +30787,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -30490,10 +30808,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -30511,10 +30829,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -30538,10 +30856,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30559,10 +30877,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -30579,10 +30897,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -30598,10 +30916,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -30618,10 +30936,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -30637,10 +30955,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -30657,10 +30975,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -30677,10 +30995,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -30697,10 +31015,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -30717,10 +31035,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -30736,10 +31054,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -30756,10 +31074,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -30791,10 +31109,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -30820,10 +31138,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30840,10 +31158,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -30871,10 +31189,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -30911,30 +31229,47 @@ COMMENT ON VIEW dp.job IS
 GRANT SELECT ON dp.job TO PUBLIC;
 
 -- functions/keys_of.sql.j2
-CREATE FUNCTION dp.keys_of(tbl regclass, id anyelement)
+CREATE FUNCTION dp.keys_of(tbl regclass, id anyelement, column_name name DEFAULT NULL)
 RETURNS TABLE (range_key text, hash_key text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' -- other styles write time zones by abbreviations, which are read as those of other places
 AS $plpgsql$
 DECLARE
     side regclass;
     indexed name;
     keys name[];
+    is_ambiguous boolean;
 BEGIN
-    SELECT g.side, g.columns[1], array_remove(ARRAY[coalesce(h.slice_key, h.range_key), h.hash_key], NULL)
-    INTO side, indexed, keys
-    FROM dp.global_index_config AS g
-    JOIN dp.hierarchy_config AS h ON h.root = g.root
-    JOIN pg_attribute AS a ON a.attrelid = g.side AND a.attname = g.columns[1]
-    WHERE g.tbl = coalesce((SELECT v.tbl FROM dp.writable_view_config AS v WHERE v.view = keys_of.tbl), keys_of.tbl) AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
-        AND a.atttypid = pg_typeof(id)::oid
-    ORDER BY g.side::oid
+    SELECT c.side, c.name, c.keys, min(c.name::text) OVER alike <> max(c.name::text) OVER alike
+    INTO side, indexed, keys, is_ambiguous
+    FROM (
+        SELECT g.side, g.columns[1] AS name, array_remove(ARRAY[coalesce(h.slice_key, h.range_key), h.hash_key], NULL) AS keys,
+            EXISTS (
+                SELECT FROM pg_index AS i
+                JOIN pg_attribute AS p ON p.attrelid = i.indrelid AND p.attnum = ANY (i.indkey) AND p.attname = g.columns[1]
+                WHERE i.indrelid = g.tbl AND i.indisprimary
+            ) AS is_primary
+        FROM dp.global_index_config AS g
+        JOIN dp.hierarchy_config AS h ON h.root = g.root
+        JOIN pg_attribute AS a ON a.attrelid = g.side AND a.attname = g.columns[1]
+        WHERE g.tbl = coalesce((SELECT v.tbl FROM dp.writable_view_config AS v WHERE v.view = keys_of.tbl), keys_of.tbl)
+            AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
+            AND a.atttypid = pg_typeof(id)::oid AND g.columns[1] = coalesce(column_name, g.columns[1])
+    ) AS c
+    WINDOW alike AS (PARTITION BY c.is_primary)
+    ORDER BY c.is_primary DESC, c.side::oid
     LIMIT 1;
     IF side IS NULL THEN
         RAISE EXCEPTION 'no unique global index on one column of type % of % is there', pg_typeof(id), tbl USING
             ERRCODE = 'undefined_object',
-            DETAIL = 'The keys are looked up in it.',
+            DETAIL = 'The keys are looked up in it.' || coalesce(format(' Its column must be %I.', column_name), ''),
             HINT = 'SELECT dp.create_global_index(...); give the value with its type.';
+    ELSIF is_ambiguous THEN
+        RAISE EXCEPTION 'several columns of type % of % have a unique global index', pg_typeof(id), tbl USING
+            ERRCODE = 'ambiguous_column',
+            DETAIL = 'None of them belongs to the primary key, or more than one.',
+            HINT = 'Name the column: column_name => ''...''.';
     END IF;
     RETURN QUERY EXECUTE format(
         'SELECT g.%I::text, %s FROM %s AS g WHERE g.%I OPERATOR(%I.=) $1',
@@ -30943,9 +31278,9 @@ BEGIN
 END
 $plpgsql$;
 
-COMMENT ON FUNCTION dp.keys_of(regclass, anyelement) IS
+COMMENT ON FUNCTION dp.keys_of(regclass, anyelement, name) IS
 'The partition keys of the row of a root or child with a value of its one-column unique global index, as text; no row where there is none. For clients that write their own SQL with constants.
-Locks the index ACCESS SHARE. Errors: 42704 no such index, 42501.';
+Locks the index ACCESS SHARE. Errors: 42704 no such index, 42702 of several indexes none is meant, 42501.';
 
 -- functions/last_plan.sql.j2
 CREATE FUNCTION dp._last_plan()
@@ -30953,10 +31288,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -31056,10 +31391,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -31084,10 +31419,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31109,10 +31444,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -31130,10 +31465,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -31151,10 +31486,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -31175,10 +31510,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31205,10 +31540,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31232,10 +31567,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -31253,10 +31588,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -31275,10 +31610,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -31295,10 +31630,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -31315,10 +31650,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -31335,10 +31670,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f8d07a67417'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_79da766d497a'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -31382,6 +31717,7 @@ CREATE FUNCTION dp._refuse_missing_entries(index regclass, leaf regclass, key_na
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET row_security = off -- rows that policies hide from the owner are none that are missing
 AS $plpgsql$
 DECLARE
     columns name[] := (SELECT g.columns FROM dp.global_index_config AS g WHERE g.side = index);
@@ -31409,6 +31745,7 @@ CREATE FUNCTION dp.verify_global_index(index regclass, max_rows bigint DEFAULT 1
 RETURNS TABLE (problem text, entry text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET row_security = off -- rows that policies hide from the owner are none that are missing
 AS $plpgsql$
 DECLARE
     tbl regclass := (SELECT g.tbl FROM dp.global_index_config AS g WHERE g.side = index);
@@ -31447,12 +31784,15 @@ CREATE FUNCTION dp._sample_global_index(index regclass)
 RETURNS TABLE (problem text, entry text)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO'
 AS $plpgsql$
 DECLARE
     tbl regclass := (SELECT g.tbl FROM dp.global_index_config AS g WHERE g.side = index);
     leaf record;
+    known record;
+    is_there boolean;
 BEGIN
-    IF dp._owner_of(index) <> current_user THEN
+    IF dp._owner_of(index) <> current_user OR row_security_active(tbl) THEN
         RETURN;
     END IF;
     -- some pages of two leaves that hold any: a look at rows, not all of them
@@ -31461,7 +31801,7 @@ BEGIN
         FROM pg_partition_tree(tbl) AS p
         JOIN pg_class AS c ON c.oid = p.relid
         CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) / current_setting('block_size')::numeric AS pages) AS s
-        WHERE p.isleaf AND c.relkind = 'r' AND s.pages > 0
+        WHERE p.isleaf AND c.relkind = 'r' AND s.pages > 0 AND NOT row_security_active(c.oid)
         ORDER BY random()
         LIMIT 2
     LOOP
@@ -31471,11 +31811,41 @@ BEGIN
             leaf.name, leaf.percent, dp._counted_conditions(index), index, dp._entry_conditions(index, 't')
         );
     END LOOP;
+    -- some entries, each looked for with constants: a join with the table would be planned for all leaves
+    FOR known IN EXECUTE format(
+        'SELECT ROW(g.*)::text AS entry, %s AS conditions FROM %s AS g TABLESAMPLE system (%s) ORDER BY random() LIMIT 5',
+        (
+            SELECT string_agg(
+                format(
+                    '%L || quote_literal(g.%I::text) || %L',
+                    format('t.%I OPERATOR(%I.=) ', a.attname, dp._equality_schema(a.atttypid)), a.attname,
+                    '::' || format_type(a.atttypid, a.atttypmod)
+                ),
+                ' || '' AND '' || '
+            )
+            FROM pg_attribute AS a WHERE a.attrelid = index AND a.attnum > 0 AND NOT a.attisdropped
+        ),
+        index,
+        (
+            SELECT least(100, 100 * 10 / greatest(sum(pg_relation_size(s.oid)) / current_setting('block_size')::numeric, 1))
+            FROM pg_class AS s WHERE s.oid = index OR s.oid IN (SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = index)
+        )
+    )
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s AS t WHERE %s AND %s)', tbl, dp._counted_conditions(index), known.conditions)
+        INTO is_there;
+        IF NOT is_there THEN
+            problem := 'stale';
+            entry := known.entry;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END LOOP;
 END
 $plpgsql$;
 
 COMMENT ON FUNCTION dp._sample_global_index(regclass) IS
-'Internal: a row of a random sample that a global index does not hold, if there is one.';
+'Internal: a row of a random sample that a global index does not hold, and an entry that has no row, if there are such.';
 
 -- procedures/add_constraint_online.sql.j2
 CREATE PROCEDURE dp.add_constraint_online(
@@ -31487,10 +31857,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -31505,10 +31875,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -31530,10 +31900,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -31565,10 +31935,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -31590,15 +31960,15 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
 'Creates a global index while others read and write: triggers first, then the rows that are there in batches of blocks, then each leaf is verified. Stopped or killed, the same call goes on.
-Locks: table and partitions SHARE ROW EXCLUSIVE for a moment; the rows of a batch FOR SHARE. Commits each step. Errors: 22023, 23505 values repeat, 2D000, 42501, 42703, 42704, 42P07, 42P16, 53200, 55006, 55P03.';
+Locks: table and partitions SHARE ROW EXCLUSIVE for a moment; the rows of a batch FOR SHARE. Commits each step. Errors: 22023, 23505 values repeat, 2D000, 42501, 42703, 42704, 42P07, 42P16, 53200, 55000 policies hide rows from the owner, 55006, 55P03.';
 
 -- procedures/create_index_concurrently.sql.j2
 CREATE PROCEDURE dp.create_index_concurrently(
@@ -31612,10 +31982,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -31635,10 +32005,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -31656,10 +32026,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -31676,10 +32046,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -31696,10 +32066,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -31715,10 +32085,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -31735,10 +32105,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -31754,10 +32124,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -31774,10 +32144,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f8d07a67417' not in GD:
+if 'dialog_partition_0_1_0_79da766d497a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f8d07a67417'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_79da766d497a'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -110,6 +110,11 @@ def call(
         for parameter in required:
             if arguments[parameter] is None:  # of dry_run it must not be taken for false
                 raise errors.InvalidParameter.of(parameter, None, "It must have a value.")
+        for parameter, given in arguments.items():
+            if isinstance(given, list) and any(each is None or isinstance(each, list) for each in given):
+                raise errors.InvalidParameter.of(
+                    parameter, str(given), "It is a plain list, with a value in each place."
+                )
         return _call(name, relations, is_procedure, arguments)
     except errors.PartitionError as error:
         raised = database.client_error(error.message, error.sqlstate, error.detail, error.hint)

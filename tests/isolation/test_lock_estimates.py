@@ -39,7 +39,7 @@ SHAPES = {
     "child": Shape("event", ("detach", "drop", "attach", "drain", "register")),
     "diamond": Shape('"Dialog"', ("detach", "drop", "attach")),
     "itself": Shape("event", ("detach", "drop", "attach")),
-    "dialogporten": Shape('"Dialog"', ("detach", "drop", "attach"), "2024-07-01"),
+    "dialogporten": Shape('"Dialog"', ("detach", "drop", "attach", "views"), "2024-07-01"),
 }
 CASES = [(name, call) for name, shape in SHAPES.items() for call in shape.calls]
 
@@ -68,6 +68,8 @@ def make(call: str, root: str, *, dry_run: bool) -> str:
         return f"CALL dp.drain_default('{root}', '2031-01-01', '2031-02-01', dry_run => {dry_run})"
     if call == "register":
         return f"SELECT dp.register_child('other', '{root}', '{{event_id}}', dry_run => {dry_run})"
+    if call == "views":
+        return f"SELECT dp.create_writable_views('{root}', 'views', dry_run => {dry_run})"
     month = DETACHED if call == "attach" else MONTH
     return f"SELECT dp.{call}_slice('{root}', '{month}', dry_run => {dry_run})"
 
@@ -82,10 +84,12 @@ def said(owner: Connection, name: str, call: str) -> int:
 
 
 def held(owner: Connection, name: str, call: str) -> int:
-    """The number of locks that the statements of a call hold in the end."""
+    """The number of locks that the statements of a call hold in the end; what a call itself reads is most for views."""
     owner.execute("SET dp.propagate_ddl = off")  # as in the call itself
     owner.execute(make(call, SHAPES[name].root, dry_run=True))
     statements = [row[0] for row in owner.execute("SELECT statement FROM dp.last_plan ORDER BY step")]
+    if call == "views":
+        statements = [make(call, SHAPES[name].root, dry_run=False)]
     with owner.transaction(force_rollback=True):
         for statement in statements:
             if statement not in ("BEGIN", "COMMIT"):
@@ -105,7 +109,7 @@ def locks(server: Server) -> Iterator[dict[tuple[str, str], tuple[int, int]]]:
             Database.create(own, name)
             with own.connect(name, "owner") as owner:
                 declare(owner, name)
-                owner.execute("CREATE TABLE other (id bigint PRIMARY KEY, event_id bigint)")
+                owner.execute("CREATE TABLE other (id bigint PRIMARY KEY, event_id bigint); CREATE SCHEMA views")
                 if "drain" in shape.calls:
                     owner.execute("INSERT INTO event (id, at, party) VALUES (1, '2031-01-15', 'p')")
                 owner.execute("SELECT dp.detach_slice(%s, %s)", [shape.root, DETACHED])

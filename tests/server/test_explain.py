@@ -153,6 +153,42 @@ def test_by_id_alone_leads_to_the_lookup_or_to_the_call_that_makes_it(owner: psy
     assert "dp.create_joined_lookup" not in findings(explain(owner, by_id))["missing key"].detail
 
 
+def test_values_of_another_global_index_lead_to_its_lookup(owner: psycopg.Connection[Any]) -> None:
+    owner.execute('ALTER TABLE "Dialog" ADD COLUMN "Org" text, ADD COLUMN "Key" text')
+    owner.execute('UPDATE "Dialog" SET "Org" = \'o\', "Key" = \'k\' WHERE "Id" = 3')
+    create = "SELECT dp.create_global_index('\"Dialog\"', '{Org,Key}', predicate => %s)"
+    owner.execute(create, ['"Key" IS NOT NULL AND "Org" IS NOT NULL'])
+    query = 'SELECT * FROM "Dialog" AS d WHERE "Org" = $1 AND "Key" = ANY ($2)'
+    advice = findings(explain(owner, query))["missing key"].advice
+    assert advice == 'SELECT * FROM "public"."Dialog_by_Org_Key"(ARRAY[...], ARRAY[...])'
+    found = owner.execute('SELECT "Id" FROM "public"."Dialog_by_Org_Key"(ARRAY[\'o\'], ARRAY[\'k\'])').fetchall()
+    assert found == [(3,)]
+    one = findings(explain(owner, 'SELECT * FROM "Dialog" AS d WHERE "Org" = $1'))["missing key"].advice
+    assert one is not None and "Dialog_by" not in one
+    owner.execute("SELECT dp.drop_global_index('\"Dialog_Org_Key_global\"')")
+    owner.execute(create, ["\"Key\" <> 'x'"])
+    assert "Dialog_by" not in str(findings(explain(owner, query))), "it does not hold all rows that are asked for"
+
+
+def test_a_join_with_the_side_table_is_planned_for_all_leaves(owner: psycopg.Connection[Any]) -> None:
+    owner.execute("SELECT dp.create_global_index('\"Dialog\"', '{Id}', hash_partitions => 2)")
+    by_lookup = {
+        "Dialog": ('"Id"', 'SELECT * FROM "public"."Dialog_by_Id"(ARRAY[...])'),
+        "Activity": ('"DialogId"', 'SELECT * FROM "public"."Activity_by_DialogId"(ARRAY[...])'),
+    }
+    for table, (column, lookup) in by_lookup.items():
+        for keys in ('(d.{key}, d."Party") = (g.{key}, g."Party")', 'd."Party" = g."Party"', "true"):
+            query = f'SELECT * FROM "{table}" AS d JOIN "Dialog_Id_global" AS g ON d.{column} = g."Id" AND {keys}'
+            said = findings(explain(owner, f'{query} WHERE g."Id" = $1'))
+            assert str(said["keys read in the same statement"].advice).startswith(lookup), (table, keys)
+            assert str(LEAVES) in said["keys read in the same statement"].detail
+    bound = (
+        'SELECT * FROM "Dialog" AS d JOIN "Dialog_Id_global" AS g ON d."Id" = g."Id"'
+        " WHERE d.{key} = '2025-02-01' AND d.\"Party\" = 'p'"
+    )
+    assert list(findings(explain(owner, bound))) == ["one leaf"]
+
+
 def test_a_one_sided_range_is_told(owner: psycopg.Connection[Any]) -> None:
     query = 'SELECT * FROM "Dialog" AS d WHERE "Party" = \'p\' AND '
     said = findings(explain(owner, query + "\"UpdatedAt\" >= '2025-03-01 00:00+00'"))["one-sided range"]

@@ -314,6 +314,33 @@ def test_row_security_holds_in_lookups(db: Database, owner: psycopg.Connection[A
     assert len(owner.execute(asked, [list(parties)]).fetchall()) == len(parties)
 
 
+def test_rows_that_policies_hide_from_the_owner_are_not_forgotten(owner: psycopg.Connection[Any]) -> None:
+    owner.execute('ALTER TABLE "Dialog" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY')
+    owner.execute('CREATE POLICY none ON "Dialog" USING (false) WITH CHECK (true)')
+    assert owner.execute('SELECT * FROM "Dialog"').fetchall() == []
+    for call in ("SELECT dp.create_global_index", "CALL dp.create_global_index_online"):
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="hide"):
+            owner.execute(f"{call}({ROOT}, '{{Title}}', false)")  # type: ignore[call-overload]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+        owner.execute("SELECT * FROM dp.verify_global_index(%s)", [SIDE])
+    assert len(owner.execute(f"SELECT * FROM {SIDE}").fetchall()) == 20
+    owner.execute(f"SELECT dp.detach_slice({ROOT}, '2025-05-01')")
+    assert len(owner.execute(f"SELECT * FROM {SIDE}").fetchall()) == 10
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="Dialog_2025_05"):
+        owner.execute(f"SELECT dp.attach_slice({ROOT}, '2025-05-01')")
+    forced = "SELECT count(*) FROM pg_class WHERE relforcerowsecurity AND relkind IN ('r', 'p')"
+    assert owner.execute(forced).fetchall() == [(10,)], "as many as before"
+    owner.execute('ALTER TABLE "Dialog" NO FORCE ROW LEVEL SECURITY')
+    owner.execute('ALTER TABLE "Dialog_2025_05" NO FORCE ROW LEVEL SECURITY')
+    owner.execute(f"SELECT dp.attach_slice({ROOT}, '2025-05-01')")
+    assert is_exact(owner)
+    owner.execute('ALTER TABLE "Dialog" FORCE ROW LEVEL SECURITY')
+    owner.execute(f"SELECT dp.drop_slice({ROOT}, '2025-06-01')")
+    owner.execute('ALTER TABLE "Dialog" NO FORCE ROW LEVEL SECURITY')
+    assert is_exact(owner)
+    assert len(owner.execute(f"SELECT * FROM {SIDE}").fetchall()) == 10
+
+
 def test_twice_and_gone_again(db: Database, owner: psycopg.Connection[Any]) -> None:
     assert owner.execute(f"SELECT * FROM dp.create_global_index({ROOT}, '{{Id}}')").fetchall() == []
     owner.execute("SELECT dp.create_global_index('\"Activity\"', '{Id}')")
@@ -424,6 +451,9 @@ def test_where_an_owner_s_rows_lie_is_told_by_the_keys(owner: psycopg.Connection
 
 REFUSED = {
     "no such column": (f"dp.create_global_index({ROOT}, '{{Nothing}}')", psycopg.errors.UndefinedColumn),
+    "a list in the list": (f"dp.create_global_index({ROOT}, '{{{{Id}}}}')", psycopg.errors.InvalidParameterValue),
+    "NULL among the columns": (f"dp.create_global_index({ROOT}, '{{NULL}}')", psycopg.errors.InvalidParameterValue),
+    "no table": ("dp.create_global_index(NULL, '{Id}')", psycopg.errors.UndefinedObject),
     "no column": (f"dp.create_global_index({ROOT}, '{{}}')", psycopg.errors.InvalidParameterValue),
     "a column twice": (f"dp.create_global_index({ROOT}, '{{Id,Id}}')", psycopg.errors.InvalidParameterValue),
     "no managed table": ("dp.create_global_index('pg_class', '{oid}')", psycopg.errors.UndefinedObject),
@@ -583,6 +613,10 @@ def test_check_finds_what_was_changed_behind_its_back(db: Database, owner: psyco
     assert sorted(found) == [("missing",)] * 10 + [("stale",)]
     seen = {row[0] for _ in range(30) for row in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()}
     assert "global index inexact" in seen
+    admin.execute(f'DELETE FROM {SIDE} WHERE "Id" <> 3')  # type: ignore[call-overload]
+    admin.execute('DELETE FROM "Actor"; DELETE FROM "Activity"; DELETE FROM "Dialog"')
+    check = f"SELECT detail FROM dp.check({ROOT}) WHERE finding = 'global index inexact'"
+    assert [row[0][:43] for row in owner.execute(check).fetchall()] == ["A sample has found an entry that is stale: "]
     owner.execute('DROP TRIGGER "Dialog_Id_global_guard" ON "Dialog_2025_05_h00"')
     seen = {row[0] for row in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()}
     assert "global index not guarded" in seen

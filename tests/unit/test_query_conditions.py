@@ -135,3 +135,11 @@ def test_a_plan_is_read_with_the_names_of_the_query() -> None:
     hidden = query_plan.read(scan("event_0", "e_1", "(e_1.party = $1)"), leaves, {"v"}, {1: "event"})
     assert [each.alias for each in hidden.scans] == ["event"], "the alias is a view's"
     assert {fact.column.alias for fact in hidden.scans[0].facts} == {"event"}
+
+
+def test_a_table_in_a_view_keeps_its_name_whatever_that_is() -> None:
+    for name in ('a "b".c', "event_12", "o'clock"):
+        leaves = {("s", "leaf"): query_plan.Leaf(1, 10, 11)}
+        plan = query_plan.read(scan("leaf", "t_1", "(t_1.party = $1)"), leaves, {"v"}, {1: name})
+        assert [each.alias for each in plan.scans] == [name]
+        assert plan.scans[0].facts == {Fact(Column(name, "party"), "equal", "run time")}

@@ -30,15 +30,17 @@ def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: 
     by_hand = catalog_detached.by_hand(hierarchy, [(table, spec) for table in lacking if table.oid not in known])
     if not remembered and not by_hand:
         raise _nothing_to_attach(hierarchy, lower_bound, lacking, spec)
-    _refuse_predicates(hierarchy)
+    refuse_predicates(hierarchy)
     for each in (*remembered, *by_hand):
         _refuse_unlike(hierarchy, each)
+        if hierarchy.table(each.table).global_indexes:
+            obstacles.refuse_hidden_rows(each.identifier, is_whole=False)
     if not spec.is_default:
         obstacles.refuse(obstacles.rows_in_default(hierarchy, [spec]))
     return calls.run_in_function([plan.attach_step(hierarchy, [*remembered, *by_hand])], call)
 
 
-def _refuse_predicates(hierarchy: Hierarchy) -> None:
+def refuse_predicates(hierarchy: Hierarchy) -> None:
     """What a global index says behind WHERE may call functions of the owner, and is run on the rows that come back."""
     owner = hierarchy.root.owner
     if owner != catalog_server.server().user and any(

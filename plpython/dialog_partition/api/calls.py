@@ -62,7 +62,9 @@ def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str, *, runs_code: 
     """The same for a hierarchy that exists."""
     root, timeout = hierarchy.root, hierarchy.policy.lock_timeout_ms
     check_owner(hierarchy)
-    return context(call, root.oid, root.identifier.text, root.owner, mode, timeout, runs_code=runs_code)
+    found = context(call, root.oid, root.identifier.text, root.owner, mode, timeout, runs_code=runs_code)
+    # global indexes follow slices that plain DDL attaches and detaches
+    return found._replace(is_schema_change=any(table.global_indexes for table in hierarchy.tables))
 
 
 def is_owner(hierarchy: Hierarchy) -> bool:
@@ -114,8 +116,8 @@ def run_in_function(steps: list[Step], call: Context) -> list[printing.PlanRow]:
             f" of {call.lock_budget}",
             "A function works inside the caller's transaction and cannot commit its steps.",
             "Raise max_locks_per_transaction; new slices are left to CALL dp.create_slices(...) or"
-            " CALL dp.run_maintenance(...), a global index to CALL dp.create_global_index_online(...): they commit step"
-            " by step.",
+            " CALL dp.run_maintenance(...), a global index to CALL dp.create_global_index_online(...), what plain DDL"
+            " has changed after SET dp.propagate_ddl = off to CALL dp.sync(...): they commit step by step.",
         )
     lock_hierarchy(call, for_session=False)
     saved = _begin(call)

@@ -160,6 +160,7 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
     if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
+        operations += following.of_renamed_column(change.target.hierarchy, change.target.table, column_name, new_name)
         return with_readable_policies(change, change.run(operations, "column", new_name))
     return with_readable_policies(
         change, change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)

@@ -7,12 +7,14 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import joined_lookup as catalog_joined
 from ..catalog import lookup as catalog
 from ..catalog import page as catalog_page
-from ..model import Hierarchy, SliceSpec
+from ..model import Hierarchy, SliceSpec, Table
 from ..operation import Operation, Step
 from ..plan import joined_lookup as plan_joined
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
+from ..plan.function_settings import kept
+from ..sql import SQL, Identifier, compose
 from . import calls
 
 TYPE_CHECKING = False
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from ..execute import Context
     from ..plan.function_settings import Setting
-    from ..sql import SQL, Identifier
 
 FUNCTION_LOCKS = 6
 
@@ -46,6 +47,30 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
                 present = catalog.present(lookup)
                 if present is not None:
                     found += _of_function(lookup.identifier, change(lookup, present), present.settings)
+    return found
+
+
+def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) -> list[Operation]:
+    """Lookups by a column that gets another name are named after it, as are their parameters, which cannot be renamed.
+
+    The hierarchy may be read before or behind the change.
+    """
+    found: list[Operation] = []
+    for owner in hierarchy.tables:
+        for side in owner.global_indexes:
+            for lookup in catalog.served(hierarchy, owner, side):
+                former, renamed = (
+                    lookup._replace(columns=tuple(name if each in (old, new) else each for each in lookup.columns))
+                    for name in (old, new)
+                )
+                if lookup.table.oid != table.oid or former.columns == renamed.columns:
+                    continue
+                present = catalog.present(former)
+                if present is not None:
+                    types = SQL(former.signature.text[len(former.identifier.text) :])
+                    drop = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), types)
+                    again = [*plan.create(renamed), *kept(renamed.signature, present.settings)]
+                    found += _of_function(renamed.identifier, [drop, *again], present.settings)
     return found
 
 

@@ -16,7 +16,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
 from ..sql import SQL, Identifier, compose, names
-from . import calls, following, probing, view_upkeep
+from . import calls, following, obstacles, probing, view_upkeep
 from .alteration import LOCKS_OF_CALL, Alteration
 from .concurrently import run_counted
 
@@ -255,6 +255,7 @@ def _present(change: Alteration, wanted: keeping.Wanted) -> GlobalIndex | None:
 def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> list[Operation]:
     """The side table, what keeps it, and what is remembered of it."""
     target, side = change.target, wanted.side
+    obstacles.refuse_hidden_rows(target.identifier, is_whole=True)
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", target.identifier)
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
     found = [Operation(target.identifier, lock, SHARE_ROW_EXCLUSIVE, target.relations, LOCKS_OF_CALL, tree)]

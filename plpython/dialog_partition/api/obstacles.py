@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import errors, naming
 from ..catalog import detached as catalog_detached
+from ..catalog import global_index as catalog_global_index
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy, SliceSpec
@@ -110,3 +111,15 @@ def refuse(found: Obstacles) -> None:
     """Raise the first of them."""
     for error in found.values():
         raise error
+
+
+def refuse_hidden_rows(relation: Identifier, *, is_whole: bool) -> None:
+    """A global index gets entries of the rows that its owner sees: others would be missing, without a word."""
+    hidden = catalog_global_index.hidden_rows(relation, is_whole=is_whole)
+    if hidden is not None:
+        raise errors.NotInPrerequisiteState(
+            f"policies may hide rows of {hidden} from its owner",
+            "Row security is forced on it, and a global index would get no entries of hidden rows.",
+            f"ALTER TABLE {hidden if not is_whole else relation} NO FORCE ROW LEVEL SECURITY for as long as the call"
+            " takes; whoever writes afterwards, the index is kept.",
+        )

@@ -13,10 +13,11 @@ from ..operation import Operation, Step
 from ..plan import drift as plan_drift
 from ..plan import global_index as plan_index
 from ..plan import propagation as plan
+from ..plan.detached import INDEX_LOCKS
 from ..plan.difference import OWNER, REWRITE
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, following, ownership, retention, view_upkeep
+from . import attach, calls, following, obstacles, ownership, retention, slices, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     if any(each.aspect == plan.COLUMN for each in changes):
         retention.refuse_unreadable(hierarchy)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
+    for old, new in plan.renamed_columns(changes):
+        _run(following.of_renamed_column(hierarchy, table, old, new), call)
     facts = catalog_drift.read_table(table)
     late = plan.new_column_operations(target, changes)
     if late:
@@ -104,6 +107,7 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     steps = plan_drift.steps_of(facts, found, rewrite=False)
     _run([operation for step in steps for operation in step.operations], call)
     _run(plan.statistics_operations(target, found, changes), call)
+    _run(_of_slices(hierarchy, table, changes), call)
     if any(each.aspect == plan.PRIVILEGES for each in changes):
         _run(_reading(table), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
@@ -124,6 +128,31 @@ def _reading(table: Table) -> list[Operation]:
         statements = plan_index.grant_reading(index, tuple(sorted(readers - present)))
         statements += plan_index.revoke_reading(index, tuple(sorted(present - readers)))
         found += [Operation(index.identifier, each) for each in statements]
+    return found
+
+
+def _of_slices(hierarchy: Hierarchy, table: Table, changes: list[Change]) -> list[Operation]:
+    """Slices that were detached take their entries along, those that were attached bring theirs."""
+    lost, new = plan.changed_slices(changes)
+    if lost:
+        slices.warn_of_emptied([index.oid for index in table.global_indexes])
+    found = []
+    for each in (*lost, *new):
+        parts = catalog_global_index.slice_parts(each)
+        if not parts or not table.global_indexes:
+            continue
+        relation = parts[0][0]
+        obstacles.refuse_hidden_rows(relation, is_whole=False)
+        if each in new:
+            attach.refuse_predicates(hierarchy)
+        locks = len(parts) * (1 + table.indexes) + INDEX_LOCKS
+        for index in table.global_indexes:
+            if each in new:
+                statements = plan_index.take_in(index, relation, parts)
+            else:
+                statements = plan_index.let_go(index, relation, [part for part, _ in parts])
+            found += [Operation(relation, statement, locks=locks) for statement in statements[:1]]
+            found += [Operation(relation, statement, locks=2) for statement in statements[1:]]
     return found
 
 

@@ -109,7 +109,8 @@ def _planned(statement: Statement, query: list[Token], search_path: str) -> list
     if code:
         told = ", ".join(code[:MAX_TOLD]) + (", ..." if len(code) > MAX_TOLD else "")
         raise errors.InsufficientPrivilege(
-            f"{statement.role} ran it, and planning it might run code of others with your rights: {told}"
+            f"{statement.role} ran it, and planning it might run code of others with your rights (call as their owner):"
+            f" {told}"
         )
     return _advised(query, search_path)
 
@@ -135,13 +136,14 @@ def _advised(query: list[Token], search_path: str) -> list[Advice]:
     """All there is to say about one statement."""
     root = catalog.plan(query, search_path)
     names = query_text.names(query)
-    leaves, roots = catalog.leaves(query_plan.relations(root))
+    relations = query_plan.relations(root)
+    leaves, roots = catalog.leaves(relations)
     named = catalog.named(names)
     found = catalog_hierarchy.load_all(sorted(roots | set(named.values()))) if roots or named else []
     by_table = {table.oid: hierarchy for hierarchy in found for table in hierarchy.tables}
     tables = {table.oid: table.name for hierarchy in found for table in hierarchy.tables}
     plan = query_plan.read(root, leaves, names, tables)
-    result = advice.of_readings(plan, by_table, _identities(by_table))
+    result = advice.of_readings(plan, by_table, _identities(by_table), catalog.sides(relations))
     setting = advice_joins.Setting(catalog_server.server().partitionwise_join, "collate" in names)
     result += advice_joins.of_joins(plan, by_table, setting)
     if plan.is_refuted:

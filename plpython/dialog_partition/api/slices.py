@@ -50,6 +50,11 @@ def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bo
 def _warn_of_cascades(hierarchy: Hierarchy) -> None:
     """The entries of a slice leave the global indexes with it; an attach brings them back, but not what cascaded."""
     sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    warn_of_emptied(sides)
+
+
+def warn_of_emptied(sides: list[int]) -> None:
+    """Foreign keys of others to side tables may delete more than is asked for."""
     for child, side in catalog_global_index.emptied_with(sides):
         database.warning(
             f"rows of {child} that refer to rows of the slice are deleted: its foreign key to {side} is ON DELETE"

@@ -80,4 +80,8 @@ def run_refresh(context: Context, gone: tuple[PresentView, ...] = ()) -> None:
 
 
 def _of(target: Identifier, statements: list[SQL], relations: tuple[int, ...]) -> list[Operation]:
-    return [Operation(target, each, relations=relations, locks=NEW_VIEW_LOCKS) for each in statements]
+    """All statements of a view lock the same."""
+    return [
+        Operation(target, each, relations=relations, locks=0 if place else NEW_VIEW_LOCKS)
+        for place, each in enumerate(statements)
+    ]

@@ -98,6 +98,18 @@ def predicate(table: int, index: str) -> tuple[str, tuple[str, ...]]:
     return rows[0]["predicate"], tuple(rows[0]["columns"])
 
 
+def hidden_rows(relation: Identifier, *, is_whole: bool) -> str | None:
+    """A table, or also a partition of it, whose rows policies may hide from its owner."""
+    rows = database.query(
+        "SELECT c.oid::regclass::text AS name FROM pg_partition_tree($1::regclass) t JOIN pg_class c ON c.oid = t.relid"
+        " JOIN pg_roles r ON r.oid = c.relowner WHERE c.relrowsecurity AND c.relforcerowsecurity"
+        " AND NOT r.rolbypassrls AND NOT r.rolsuper AND (t.level = 0 OR $2) ORDER BY t.level, c.oid LIMIT 1",
+        ("text", "boolean"),
+        (relation.text, is_whole),
+    )
+    return rows[0]["name"] if rows else None
+
+
 def existing_functions(schema: str, comment: str) -> bool:
     """Whether a schema has a function with a comment."""
     rows = database.query(
@@ -136,6 +148,25 @@ def partitions(table: int) -> list[tuple[Identifier, bool]]:
         (table,),
     )
     return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
+
+
+def slice_parts(relation: int) -> list[tuple[Identifier, bool]]:
+    """A slice and its leaves, itself first; whether each is a leaf. Nothing where it is gone."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name, t.isleaf AS is_leaf FROM pg_partition_tree($1) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY t.level, c.oid",
+        ("oid",),
+        (relation,),
+    )
+    if rows:
+        return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
+    found = database.query(  # one without leaves that is no partition any more has no tree
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = $1 AND c.relkind = 'r'",
+        ("oid",),
+        (relation,),
+    )
+    return [(Identifier(row["schema"], row["name"]), True) for row in found]
 
 
 def sample(index: GlobalIndex) -> tuple[tuple[str, str], ...]:

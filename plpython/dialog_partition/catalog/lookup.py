@@ -20,6 +20,8 @@ def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup
         return []
     keys = hierarchy.policy.partition_keys
     types = catalog_global_index.types(table.oid, side.columns)
+    if any(each.endswith("[]") for each in types):  # of arrays there are no arrays to ask with
+        return []
     points = newest(hierarchy)
     found = [Lookup(table, side.columns, types, side, keys, points)]
     for key in hierarchy.foreign_keys:

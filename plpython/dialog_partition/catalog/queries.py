@@ -32,6 +32,14 @@ _LEAVES = """
     JOIN dp.table_config t ON t.tbl = coalesce(second.inhparent, first.inhparent) AND t.role <> 'reference'
 """
 
+_SIDES = """
+    SELECT DISTINCT g.side::oid AS side FROM unnest($1::text[], $2::text[]) AS r (schema, name)
+    JOIN pg_namespace n ON n.nspname = r.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = r.name
+    LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+    JOIN dp.global_index_config g ON g.side IN (c.oid, i.inhparent)
+"""
+
 _NAMED = """
     SELECT t.tbl::oid AS tbl, t.root::oid AS root FROM dp.table_config t JOIN pg_class c ON c.oid = t.tbl
     WHERE t.role <> 'reference' AND c.relname = ANY ($1)
@@ -127,6 +135,13 @@ def leaves(relations: set[tuple[str, str]]) -> tuple[dict[tuple[str, str], Leaf]
     rows = database.query(_LEAVES, ("text[]", "text[]"), ([each[0] for each in ordered], [each[1] for each in ordered]))
     found = {(row["schema"], row["name"]): Leaf(row["tbl"], row["slice"], row["oid"]) for row in rows}
     return found, {row["root"] for row in rows}
+
+
+def sides(relations: set[tuple[str, str]]) -> frozenset[int]:
+    """The side tables of global indexes that are, or have a leaf, among some relations."""
+    ordered = sorted(relations)
+    rows = database.query(_SIDES, ("text[]", "text[]"), ([each[0] for each in ordered], [each[1] for each in ordered]))
+    return frozenset(row["side"] for row in rows)
 
 
 def named(names: set[str]) -> dict[int, int]:

@@ -143,7 +143,7 @@ def named(root: int | None) -> int:
 
 def relation_name(oid: int) -> str:
     """A relation as PostgreSQL writes it."""
-    name = str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+    name = str(database.query("SELECT coalesce($1::regclass::text, 'NULL') AS name", ("oid",), (oid,))[0]["name"])
     return f"relation {name}, which does not exist," if name.isdigit() else name
 
 

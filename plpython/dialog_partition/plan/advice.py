@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from .. import keys
 from ..model import Hierarchy, Table
-from ..sql import SQL, Identifier, Literal, comma_list, compose, name_array, names
-from .lookup import Lookup
+from ..sql import SQL, Identifier, names
+from . import advice_lookups
 from .query_conditions import ARRAY, EQUAL, EXPRESSION, LOWER, OTHER, UPPER, Column
 from .query_plan import QueryPlan
 from .reading import MISSING, RANGE, Binding, Reading, readings
@@ -19,8 +19,9 @@ ONE_LEAF, PRUNED, PRUNED_LATE, ALL_LEAVES, NO_LEAF = (
     "all leaves",
     "no leaf",
 )
-MISSING_KEY, ONE_SIDED, EXPRESSION_OVER_KEY, NO_SLICE_KEY, RANGE_KEY_ORDER = (
+MISSING_KEY, LATE_KEYS, ONE_SIDED, EXPRESSION_OVER_KEY, NO_SLICE_KEY, RANGE_KEY_ORDER = (
     "missing key",
+    "keys read in the same statement",
     "one-sided range",
     "expression over a key",
     "range key without slice key",
@@ -52,15 +53,25 @@ class Advice(NamedTuple):
 
 
 def of_readings(
-    plan: QueryPlan, hierarchies: dict[int, Hierarchy], identities: dict[int, tuple[str, ...]]
+    plan: QueryPlan,
+    hierarchies: dict[int, Hierarchy],
+    identities: dict[int, tuple[str, ...]],
+    sides: frozenset[int],
 ) -> list[Advice]:
-    """What to say about each table for itself; ``identities``: primary keys without the partition keys."""
+    """What to say about each table for itself.
+
+    ``identities``: primary keys without the partition keys; ``sides``: the side tables that the plan reads.
+    """
     found = []
     all_readings = readings(plan, hierarchies)
     for each in all_readings:
         others = [other for other in all_readings if other.hierarchy is each.hierarchy and other.alias != each.alias]
         found.append(_summary(each, plan))
-        found += _of_keys(each, others, identities.get(each.table.oid, ()))
+        lookup = advice_lookups.instead_of_side_table(each, sides)
+        if lookup is not None:
+            found.append(_late_keys(each, lookup))
+        else:
+            found += _of_keys(each, others, identities.get(each.table.oid, ()))
         found += _of_order(each, plan)
     return found
 
@@ -127,7 +138,7 @@ def _of_keys(reading: Reading, others: list[Reading], identity: tuple[str, ...])
     if reading.expected_leaves <= 1:
         return found
     policy = reading.hierarchy.policy
-    lookup = _by_identity(reading, identity)
+    lookup = advice_lookups.without_keys(reading, identity)
     if lookup is not None:
         detail = f"The rows are asked for by their identity alone: no condition binds {names(policy.partition_keys)}."
         if others:
@@ -144,6 +155,15 @@ def _of_keys(reading: Reading, others: list[Reading], identity: tuple[str, ...])
             advice = f"AND {reading.column(policy.hash_key)} = ..."
             found.append(_about(reading, EXPRESSION_OVER_KEY, detail, advice))
     return found
+
+
+def _late_keys(reading: Reading, lookup: str) -> Advice:
+    """A join with the side table: the planner cannot know yet what will be found there."""
+    detail = (
+        "The keys come from the side table of a global index, which is read in the same statement: all"
+        f" {len(reading.leaves)} leaves are planned, and locked, before they are known."
+    )
+    return _about(reading, LATE_KEYS, detail, f"{lookup} (or read the keys first, and name them as values)")
 
 
 def _of_range(reading: Reading, others: list[Reading]) -> list[Advice]:
@@ -201,41 +221,6 @@ def _missing(reading: Reading, name: str, others: list[Reading]) -> Advice:
         return _about(reading, MISSING_KEY, detail, f"AND {reading.column(name)} = ...")
     advice = f"AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
     return _about(reading, MISSING_KEY, detail, advice)
-
-
-def _by_identity(reading: Reading, identity: tuple[str, ...]) -> str | None:
-    """How to read rows that are asked for by their identity, or their parent's, alone."""
-    hierarchy, table = reading.hierarchy, reading.table
-    partition_keys = hierarchy.policy.partition_keys
-    if any(reading.binding(name).kind in (EQUAL, ARRAY) for name in partition_keys):
-        return None
-    wanted = [(table, {name: name for name in identity})]
-    for key in hierarchy.foreign_keys:
-        if key.child == table.oid:
-            pairs = dict(zip(key.parent_columns, key.columns))
-            own = {parent: child for parent, child in pairs.items() if parent not in partition_keys}
-            wanted.append((hierarchy.table(key.parent), own))
-    for holder, own in wanted:
-        if own and all(_is_given(reading, name) for name in own.values()):
-            return _lookup(table, holder, own, partition_keys)
-    return None
-
-
-def _is_given(reading: Reading, name: str) -> bool:
-    column = Column(reading.alias, name)
-    return any(fact.column == column and fact.kind in (EQUAL, ARRAY) and fact.other is None for fact in reading.facts)
-
-
-def _lookup(table: Table, holder: Table, own: dict[str, str], partition_keys: tuple[str, ...]) -> str:
-    """The lookup function that a global index serves, or the call that makes the index."""
-    for side in holder.global_indexes:
-        if side.predicate is None and set(side.columns) == set(own) and (side.is_unique or holder is table):
-            columns = tuple(own[name] for name in side.columns)
-            lookup = Lookup(table, columns, ("",) * len(columns), side, partition_keys)
-            lists = comma_list([SQL("ARRAY[...]") for _ in columns])
-            return compose("SELECT * FROM {}({})", lookup.identifier, lists).text
-    holder_name = Literal(holder.identifier.text)
-    return compose("SELECT dp.create_global_index({}, {});", holder_name, name_array(tuple(own))).text
 
 
 def _of_order(reading: Reading, plan: QueryPlan) -> list[Advice]:

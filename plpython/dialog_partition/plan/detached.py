@@ -8,7 +8,7 @@ from .. import keys
 from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, compose
-from . import coverage, default_slice, global_index, trees
+from . import coverage, default_slice, global_index, keeping, trees
 from . import slices as plan_slices
 
 INDEX_LOCKS = 20  # of a global index: the side table with its key, or the partitions that it has itself
@@ -101,7 +101,11 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             SQL(each.upper_bound),
         )
         entries = [
-            Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
+            Operation(
+                index.identifier,
+                global_index.add_entries(index, identifier, is_known=not each.is_remembered),
+                locks=INDEX_LOCKS,
+            )
             for index in table.global_indexes
         ]
         if hierarchy.is_tied(table):  # its own rows may refer to each other by the entries, which ATTACH checks
@@ -117,6 +121,10 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         operations += default_slice.renewal_operations(default) if default else []
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
         operations += entries
+        if not each.is_remembered:  # it may have its guards still
+            parts = [Identifier(table.schema, name) for name in (each.name, *each.leaves)]
+            guards = [keeping.drop_guard(index, part) for index in table.global_indexes for part in parts]
+            operations += [Operation(identifier, guard, locks=2) for guard in guards]
         operations += plan_slices.guard_operations(table, each.name, list(each.leaves))
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))

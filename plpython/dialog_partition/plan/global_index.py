@@ -74,11 +74,14 @@ def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
     )
 
 
-def add_entries(index: GlobalIndex, relation: Composable) -> SQL:
-    """An entry for every row of a table or slice that counts."""
+def add_entries(index: GlobalIndex, relation: Composable, *, is_known: bool = False) -> SQL:
+    """An entry for every row of a table or slice that counts. ``is_known``: some rows may have theirs already."""
     conditions = [compose("t.{} IS NOT NULL", Identifier(column)) for column in index.columns]
     if index.predicate is not None:
         conditions.append(compose("({})", SQL(index.predicate)))
+    if is_known:
+        own = keeping.equal(index, "g", "t")
+        conditions.append(compose("NOT EXISTS (SELECT FROM {} AS g WHERE {})", index.identifier, own))
     return compose(
         "INSERT INTO {} ({}) SELECT {} FROM {} AS t WHERE {}",
         index.identifier,
@@ -146,4 +149,17 @@ def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -
     )
     found.append(compose("DROP TABLE {}", index.identifier))
     found.append(compose("DROP FUNCTION IF EXISTS {}()", index.identifier))
+    return found
+
+
+def let_go(index: GlobalIndex, relation: Identifier, parts: list[Identifier]) -> list[SQL]:
+    """A slice that plain DDL has detached: its entries go, and it may be written to by its name."""
+    return [remove_entries(index, relation), *(keeping.drop_guard(index, each) for each in parts)]
+
+
+def take_in(index: GlobalIndex, relation: Identifier, parts: list[tuple[Identifier, bool]]) -> list[SQL]:
+    """A slice that plain DDL has attached; it may have been one before that nobody took notice of."""
+    found = [add_entries(index, relation, is_known=True)]
+    for each, is_leaf in parts:
+        found += [keeping.drop_guard(index, each), keeping.guard(index, each, is_leaf=is_leaf)]
     return found

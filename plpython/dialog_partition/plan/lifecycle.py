@@ -70,7 +70,7 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        first, last = _remove_entries(hierarchy, table, each)
+        first, last = _remove_entries(hierarchy, table, each, each.oid in forced)
         operations = first + _lock_tables(hierarchy, table, each)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
@@ -96,7 +96,7 @@ def drop_steps(
     """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        first, last = _remove_entries(hierarchy, table, each)
+        first, last = _remove_entries(hierarchy, table, each, each.oid in forced)
         first += _lock_tables(hierarchy, table, each)
         statement = compose("DROP TABLE {}", each.identifier)
         if table.is_referenced or last:
@@ -126,17 +126,19 @@ def _lock_tables(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operat
     return locking.lock_tables(each.identifier, (*ancestors, table) if ancestors else (), ACCESS_EXCLUSIVE)
 
 
-def _remove_entries(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[list[Operation], list[Operation]]:
+def _remove_entries(
+    hierarchy: Hierarchy, table: Table, each: Slice, is_forced: bool = False
+) -> tuple[list[Operation], list[Operation]]:
     """What global indexes know of a slice, which nobody writes to from here on: done before it leaves, or behind that.
 
     The entries are found by the rows, which what follows may change: so they go first. Where foreign keys of the
     hierarchy refer to them they go last, when the children have left, and so has the slice, without its foreign keys:
-    ON DELETE must not reach what leaves with it.
+    ON DELETE must not reach what leaves with it. ``is_forced``: row security would hide rows from the owner.
     """
     if not table.global_indexes:
         return [], []
     is_tied = hierarchy.is_tied(table)
-    rank = WORKING if is_tied else PREPARING
+    rank = WORKING if is_tied or is_forced else PREPARING
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", each.identifier)
     parts = trees.parts(each)
     found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts, rank=rank)]
@@ -144,6 +146,17 @@ def _remove_entries(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[li
         statement = global_index.remove_entries(index, each.identifier)
         locks = parts * (1 + table.indexes) + detached.INDEX_LOCKS
         found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks, rank=rank))
+    if is_forced:  # to lift that locks out readers, who come by the table
+        tables = locking.lock_tables(each.identifier, (*hierarchy.ancestors(table), table), ACCESS_EXCLUSIVE)
+        lift, restore = (
+            compose("ALTER TABLE {} {}FORCE ROW LEVEL SECURITY", each.identifier, SQL(no)) for no in ("NO ", "")
+        )
+        found = [
+            *tables,
+            Operation(each.identifier, lift, ACCESS_EXCLUSIVE, (each.oid,), 1),
+            *found,
+            Operation(each.identifier, restore, ACCESS_EXCLUSIVE, (each.oid,), 1),
+        ]
     return ([], found) if is_tied else (found, [])
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..sql import Composable
 
 COLUMN, SCHEMA, STATISTICS_OBJECT, STATISTICS_TARGET = "column", "schema", "statistics object", "statistics target"
-PRIVILEGES, NAME = "privileges", "name"
+PRIVILEGES, NAME, SLICES = "privileges", "name", "slices of a global index"
 COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
 
 
@@ -34,6 +34,18 @@ def renamed_columns(changes: list[Change]) -> list[tuple[str, str]]:
     gone = {str(each.before).split()[0]: each.part for each in columns if each.after is None}
     new = {str(each.after).split()[0]: each.part for each in columns if each.before is None}
     return [(gone[number], new[number]) for number in gone if number in new]
+
+
+def changed_slices(changes: list[Change]) -> tuple[list[int], list[int]]:
+    """The slices that a table with global indexes has lost, and those that it has got."""
+    lost: set[int] = set()
+    new: set[int] = set()
+    for each in changes:
+        if each.aspect == SLICES:
+            before, after = ({int(oid) for oid in (value or "").split()} for value in (each.before, each.after))
+            lost |= before - after
+            new |= after - before
+    return sorted(lost), sorted(new)
 
 
 def template_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:

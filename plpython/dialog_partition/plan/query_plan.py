@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..sql import Identifier
 from . import query_conditions as conditions
 from .query_conditions import Column, Fact
 
@@ -95,6 +96,7 @@ class _Reader:
         self.names = names
         self.tables = tables
         self.aliases: dict[str, str] = {}  # what the plan calls leaves and their tables, and what the query does
+        self.called: set[str] = set()  # the names of tables in views, which stand for their aliases
         self.known: dict[str, frozenset[Fact]] = {}
         self.scans: list[Scan] = []
         self.joins: list[Join] = []
@@ -123,6 +125,7 @@ class _Reader:
             several = sorted((min(found), table) for table, found in numbers.items() if len(found) > 1)
             for place, (_, table) in enumerate(several):
                 self.aliases.setdefault(f"{base}_{place}" if place else base, self.tables[table])
+        self.called = set(self.aliases.values())
 
     def read(self, node: Node, *, is_limited: bool) -> list[Scan]:
         """The scans whose rows a node gives."""
@@ -170,8 +173,10 @@ class _Reader:
     def _said(self, condition: str, alias: str | None) -> frozenset[Fact]:
         """What a condition says; most leaves of a table repeat it, each with an alias of its own."""
         if alias is not None:
-            base = self._base(alias)
-            condition = condition.replace(f"{alias}.", f"{base}.").replace(f'"{alias}".', f'"{base}".')
+            base = Identifier(self._base(alias)).text
+            for written in (alias, Identifier(alias).text):
+                for before in "( ":
+                    condition = condition.replace(f"{before}{written}.", f"{before}{base}.")
         if condition not in self.known:
             self.known[condition] = frozenset(map(self._renamed, conditions.facts(condition)))
         return self.known[condition]
@@ -191,7 +196,7 @@ class _Reader:
 
     def _base(self, alias: str) -> str:
         """What the query calls a table whose leaves the plan numbers: e_12 is e, unless the query itself says e_12."""
-        if alias in self.aliases or alias in self.names:
+        if alias in self.aliases or alias in self.names or alias in self.called:
             return self.aliases.get(alias, alias)
         base, _, number = alias.rpartition("_")
         return base if base and number.isdigit() else alias

@@ -136,10 +136,13 @@ def create_call(table: Identifier, schema: str) -> SQL:
 
 
 def _create_view(wanted: WantedView) -> SQL:
-    """Replaced it keeps its columns, which stand first, and gets new ones behind them."""
-    listed = comma_list([Identifier("t", each.name) for each in wanted.columns])
+    """Replaced it keeps its columns, which stand first, and gets new ones behind them.
+
+    Plans call the table by its name, as does the query: an alias might be that of something else there.
+    """
+    listed = comma_list([Identifier(wanted.table.name, each.name) for each in wanted.columns])
     return compose(
-        "CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS SELECT {} FROM {} AS t",
+        "CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS SELECT {} FROM {}",
         wanted.identifier,
         listed,
         wanted.table.identifier,
