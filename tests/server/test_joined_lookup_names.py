@@ -144,10 +144,30 @@ def test_a_migration_that_has_locked_the_table_is_told_of_another(owner: psycopg
     with owner.transaction():
         owner.execute('LOCK TABLE "Dialog", "Activity" IN SHARE ROW EXCLUSIVE MODE')
         owner.execute('SELECT count(*) FROM "Dialog"')
+        owner.execute("SELECT dp.create_global_index('\"Actor\"', '{Id}')")
         with pytest.raises(psycopg.errors.InvalidParameterValue), owner.transaction():
             make(owner, *REFUSED["a table without"][:3])
         make(owner, ONE)
     assert seen(owner) == DIALOGS
+
+
+@pytest.mark.parametrize("caller", ["member", "postgres"])
+def test_another_caller_makes_it_for_the_owner(db: Database, owner: psycopg.Connection[Any], caller: str) -> None:
+    with db.server.connect(db.name) as admin:
+        admin.execute("CREATE ROLE member LOGIN IN ROLE owner")
+    try:
+        other = db.connect(caller, **{"dp.now": "2025-06-15 00:00+00"})
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            make(other, *REFUSED["a table without"][:3])
+        make(other, ONE)
+        make(other, ONE, "j bigint")
+        assert seen(owner) == DIALOGS
+        owners = other.execute("SELECT proowner::regrole::text FROM pg_proc WHERE proname = 'f'").fetchall()
+        assert owners == [("owner",)]
+        assert other.execute("SELECT current_user").fetchall() == [(caller,)]
+    finally:
+        with db.server.connect(db.name) as admin:
+            admin.execute("DROP ROLE member")
 
 
 def test_a_view_of_it_stays_when_it_is_replaced(owner: psycopg.Connection[Any]) -> None:

@@ -96,9 +96,9 @@ def _probe(
     signature = catalog_question.signature(lookup.identifier)
     question.check_names("parameters or returns", signature.names)
     database.set_local("enable_partition_pruning", "on")
-    before = catalog.locked_leaves(hierarchy)
+    before = catalog.planned_slices(hierarchy)
     called(signature, lookup.identifier, change.context)
-    after = catalog.locked_leaves(hierarchy)
+    after = catalog.planned_slices(hierarchy)
     for table in hierarchy.tables:
         if bounds is not None and len(after[table.oid] - before[table.oid]) > 1:
             raise errors.InvalidParameter.of(

@@ -83,12 +83,16 @@ def is_taken(function: Identifier, schema: str, there: Present | None) -> bool:
     return bool(rows[0]["number"] > (there is not None))
 
 
-def locked_leaves(hierarchy: Hierarchy) -> dict[int, set[int]]:
-    """Of each table the slices, or leaves where a slice is one, that this transaction has read, or planned to."""
+def planned_slices(hierarchy: Hierarchy) -> dict[int, set[int]]:
+    """Of each table the slices that this transaction has planned to read, or leaves where a slice is one.
+
+    Their indexes are locked by that, and by hardly anything else: the leaves by any look at them.
+    """
     rows = database.query(
-        "SELECT pg_partition_root(c.oid)::oid AS tbl,"
+        "SELECT DISTINCT pg_partition_root(c.oid)::oid AS tbl,"
         " CASE WHEN i.inhparent = pg_partition_root(c.oid) THEN c.oid ELSE i.inhparent END AS slice"
-        " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind = 'r' AND c.relispartition"
+        " FROM pg_locks l JOIN pg_index x ON x.indexrelid = l.relation"
+        " JOIN pg_class c ON c.oid = x.indrelid AND c.relkind = 'r' AND c.relispartition"
         " JOIN pg_inherits i ON i.inhrelid = c.oid"
         " WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode = 'AccessShareLock'"
         " AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
