@@ -190,3 +190,17 @@ def test_the_advisor_tells_tables_behind_views_by_their_names_whatever_else_is_c
         "post": 'SELECT * FROM "public"."post_by_id"(ARRAY[...])',
         "remark": 'SELECT * FROM "public"."remark_by_post_id"(ARRAY[...])',
     }
+
+
+def test_virtual_columns_have_no_global_index(db: Database, owner: Connection) -> None:
+    if db.server.version < 18:
+        pytest.skip("virtual columns came with 18")
+    owner.execute("ALTER TABLE post ADD COLUMN low text GENERATED ALWAYS AS (lower(party)) VIRTUAL")
+    with pytest.raises(psycopg.errors.InvalidTableDefinition, match="virtual"):
+        index(owner, "post", ["low"])
+    with pytest.raises(psycopg.errors.InvalidTableDefinition, match="virtual"):
+        owner.execute("SELECT dp.create_global_index('post', '{other}', predicate => 'low <> ''x''')")
+    index(owner, "post", ["id"])
+    owner.execute("INSERT INTO post VALUES (3, '2025-01-03 10:00+00', 'A', 2, 3)")
+    owner.execute("DELETE FROM post WHERE id IN (2, 3)")
+    assert owner.execute("SELECT id, low FROM post_by_id(ARRAY[1, 2, 3])").fetchall() == [(1, "a")]

@@ -191,6 +191,13 @@ def _wanted(
             "Use dp.create_index(..., is_unique => true).",
         )
     text, predicate_columns = _deparsed(change, predicate)
+    virtual = catalog.virtual_column(table.oid, (*columns, *predicate_columns))
+    if virtual is not None:
+        raise errors.InvalidTableDefinition(
+            f'column "{virtual}" of {table.identifier} is virtual and cannot be part of a global index',
+            "Triggers do not see the values of columns that are generated when they are read.",
+            "Make it a STORED one.",
+        )
     carried = _carried(change, columns)
     stored = columns + tuple(each.name for each in carried)
     side = GlobalIndex(

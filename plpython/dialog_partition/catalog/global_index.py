@@ -98,6 +98,17 @@ def predicate(table: int, index: str) -> tuple[str, tuple[str, ...]]:
     return rows[0]["predicate"], tuple(rows[0]["columns"])
 
 
+def virtual_column(table: int, columns: tuple[str, ...]) -> str | None:
+    """One of some columns that is generated when it is read, if there is one (18 and later)."""
+    rows = database.query(
+        "SELECT attname AS name FROM pg_attribute WHERE attrelid = $1 AND attname = ANY ($2) AND attgenerated = 'v'"
+        " ORDER BY attnum LIMIT 1",
+        ("oid", "name[]"),
+        (table, list(columns)),
+    )
+    return rows[0]["name"] if rows else None
+
+
 def hidden_rows(relation: Identifier, *, is_whole: bool) -> str | None:
     """A table, or also a partition of it, whose rows policies may hide from its owner."""
     rows = database.query(
