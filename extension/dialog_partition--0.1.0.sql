@@ -1190,8 +1190,8 @@ def run_in_function(steps: list[Step], call: Context) -> list[printing.PlanRow]:
             f" of {call.lock_budget}",
             "A function works inside the caller's transaction and cannot commit its steps.",
             "Raise max_locks_per_transaction; new slices are left to CALL dp.create_slices(...) or"
-            " CALL dp.run_maintenance(...), a global index to CALL dp.create_global_index_online(...): they commit step"
-            " by step.",
+            " CALL dp.run_maintenance(...), a global index to CALL dp.create_global_index_online(...), what plain DDL"
+            " has changed after SET dp.propagate_ddl = off to CALL dp.sync(...): they commit step by step.",
         )
     lock_hierarchy(call, for_session=False)
     saved = _begin(call)
@@ -4645,6 +4645,7 @@ from ..sql import search_path as path_of
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
+from .probing import called
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4724,19 +4725,18 @@ def _probe(
         execute.probe(each.text, change.context)
     signature = catalog_question.signature(lookup.identifier)
     question.check_names("parameters or returns", signature.names)
-    if signature.are_nullable:
-        database.set_local("enable_partition_pruning", "on")
-        before = catalog.locked_leaves(hierarchy)
-        execute.probe(signature.call(lookup.identifier).text, change.context)
-        after = catalog.locked_leaves(hierarchy)
-        for table in hierarchy.tables:
-            if bounds is not None and len(after[table.oid] - before[table.oid]) > 1:
-                raise errors.InvalidParameter.of(
-                    "query",
-                    lookup.query,
-                    f"It reads all leaves of {table.identifier}.",
-                    "Add the condition dp.has_keys(a), a being its alias.",
-                )
+    database.set_local("enable_partition_pruning", "on")
+    before = catalog.locked_leaves(hierarchy)
+    called(signature, lookup.identifier, change.context)
+    after = catalog.locked_leaves(hierarchy)
+    for table in hierarchy.tables:
+        if bounds is not None and len(after[table.oid] - before[table.oid]) > 1:
+            raise errors.InvalidParameter.of(
+                "query",
+                lookup.query,
+                f"It reads all leaves of {table.identifier}.",
+                "Add the condition dp.has_keys(a), a being its alias.",
+            )
     return lookup._replace(arguments=signature.arguments, result=signature.result)
 ''','api.looking': r'''"""What views ask Python for."""
 
@@ -5460,7 +5460,7 @@ def carry(hierarchy: Hierarchy, former: dict[int, int], call: Context) -> None:
         own = plan.followed([each for each in found if each.table == table], {catalog.role_name(role)})
         _refuse_schemas(own)
         if own:
-            calls.run_in_function(_steps(hierarchy, own), call._replace(owner=None))
+            calls.run_in_function(_steps(hierarchy, own, call), call._replace(owner=None))
         if table == hierarchy.root.oid:
             _tell_of_jobs(hierarchy, catalog.role_name(role))
 
@@ -5486,7 +5486,7 @@ def synchronise(hierarchy: Hierarchy, call: Context) -> None:
         )
     own = [each for each in found if each.is_callers]
     _refuse_schemas(own)
-    calls.run_in_procedure(merged(_steps(hierarchy, own), call.lock_budget), call._replace(owner=None))
+    calls.run_in_procedure(_steps(hierarchy, own, call), call._replace(owner=None))
 
 
 def _refuse_schemas(found: list[Belonging]) -> None:
@@ -5501,9 +5501,10 @@ def _refuse_schemas(found: list[Belonging]) -> None:
             )
 
 
-def _steps(hierarchy: Hierarchy, found: list[Belonging]) -> list[Step]:
+def _steps(hierarchy: Hierarchy, found: list[Belonging], call: Context) -> list[Step]:
     locks = {table.oid: table.relations_per_leaf for table in hierarchy.tables}
-    return [plan.step(each, _written(hierarchy, each), locks[each.table]) for each in found]
+    steps = [plan.step(each, _written(hierarchy, each), locks[each.table]) for each in found]
+    return merged(steps, call.lock_budget)
 
 
 def _written(hierarchy: Hierarchy, each: Belonging) -> SQL | None:
@@ -5531,7 +5532,7 @@ from ..plan.page_probe import probes
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
-from .probing import PROBE
+from .probing import PROBE, called
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -5591,8 +5592,7 @@ def _probe(page: plan.Page, change: Alteration) -> str:
         execute.probe(each.create.text, change.context)
         signature = catalog_question.signature(each.identifier)
         question.check_names("parameters", signature.names, plan.ROW)
-        if signature.are_nullable:
-            execute.probe(signature.call(each.identifier).text, change.context)
+        called(signature, each.identifier, change.context)
         found.append(catalog.parameters(each.identifier))
     return found[0]
 ''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
@@ -5897,11 +5897,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, TypeVar
 
+    from ..catalog.question import Signature
+    from ..execute import Context
     from .alteration import Alteration
 
     T = TypeVar("T")
 
+OF_DOMAINS = ("23502", "23514")  # a domain refuses NULL
 PROBE = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
+
+
+def called(signature: Signature, function: Identifier, context: Context) -> bool:
+    """Call a function without any values, so that its statements are planned; False: its types do not allow that."""
+    if signature.is_polymorphic:
+        return False
+    try:
+        execute.probe(signature.call(function).text, context)
+    except database.ServerError as error:
+        if database.sqlstate(error) not in OF_DOMAINS:
+            raise
+        return False
+    return True
 
 
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
@@ -10226,6 +10242,7 @@ from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
 from . import guard as catalog_guard
+from . import joined_lookup as catalog_joined
 from . import log as catalog_log
 from . import lookup as catalog_lookup
 from . import ownership as catalog_ownership
@@ -10319,6 +10336,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         belongings=tuple(catalog_ownership.belongings(hierarchy)),
         outdated_views=_outdated_views(hierarchy),
         outdated_functions=_outdated_functions(hierarchy),
+        broken_queries=catalog_joined.broken(hierarchy),
         jobs=tuple(catalog_cron.recorded(hierarchy.root.oid)),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
@@ -11096,6 +11114,22 @@ def named(hierarchy: Hierarchy, function: Identifier) -> Present | None:
         if each.identifier == function and (each.table in names or not _exists(each.table)):
             return each
     return None
+
+
+def broken(hierarchy: Hierarchy) -> tuple[tuple[Identifier, str, str | None], ...]:
+    """Those that fail, their table, and the column of the global index that they lack.
+
+    None: no table has the name any more; only its schema tells where such a function belongs.
+    """
+    names = {table.identifier.text for table in hierarchy.tables}
+    schemas = {table.schema for table in hierarchy.tables}
+    found: list[tuple[Identifier, str, str | None]] = []
+    for each in _of_owners(hierarchy):
+        if each.table in names and each.lookup is None:
+            found.append((each.identifier, each.table, each.column))
+        elif each.table not in names and each.identifier.schema in schemas and not _exists(each.table):
+            found.append((each.identifier, each.table, None))
+    return tuple(found)
 
 
 def _exists(relation: str) -> bool:
@@ -12152,7 +12186,7 @@ class Signature(NamedTuple):
     names: tuple[str, ...]  # of its parameters, and of the columns that it returns
     types: tuple[str, ...]  # of its parameters
     is_variadic: bool
-    are_nullable: bool  # whether it can be called with NULL for each of them
+    is_polymorphic: bool  # so that NULL has no type
 
     def call(self, function: Identifier) -> SQL:
         """Call it without any values."""
@@ -12169,8 +12203,8 @@ def signature(function: Identifier) -> Signature:
         " coalesce(p.proargnames, '{}') AS names, p.provariadic <> 0 AS is_variadic,"
         " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
         " ORDER BY a.number) AS types,"
-        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
-        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
+        " EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
+        " WHERE t.typtype = 'p') AS is_polymorphic"
         " FROM pg_proc p WHERE p.oid = $1::regproc",
         ("text",),
         (function.text,),
@@ -12181,7 +12215,7 @@ def signature(function: Identifier) -> Signature:
         tuple(row["names"]),
         tuple(row["types"]),
         row["is_variadic"],
-        row["are_nullable"],
+        row["is_polymorphic"],
     )
 
 
@@ -14215,6 +14249,9 @@ def _run_inside(each: Step, context: Context) -> None:
         printing.record(each, context, is_printed=False)
     else:
         journal.end()
+        if context.mode == PROCEDURE:
+            progress.left_out(1)
+            commit(context)
         return
     if context.mode == PROCEDURE:
         journal.write_outside(context)
@@ -20821,6 +20858,7 @@ class Facts(NamedTuple):
     belongings: tuple[Belonging, ...]  # what belongs to its tables, and to another role than they do
     outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
     outdated_functions: tuple[Identifier, ...]  # generated ones that name tables as they were called before
+    broken_queries: tuple[tuple[Identifier, str, str | None], ...]  # joined lookups, their table, the index they lack
     jobs: tuple[Recorded, ...]
     last_failure: str | None
     lock_table: int
@@ -21363,7 +21401,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 from __future__ import annotations
 
 from ..model import Hierarchy
-from ..sql import Literal, compose
+from ..sql import Literal, compose, name_array
 from . import schedule
 from .finding import ERROR, WARNING, Facts, Finding
 
@@ -21376,6 +21414,14 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         text = "It names a table by a name that the table does not have any more, and fails."
         statement = compose("CALL dp.sync({})", Literal(root.identifier.text)).text
         found.append(Finding(ERROR, "function of a renamed table", function.text, text, statement))
+    for function, table, column in facts.broken_queries:
+        if column is None:
+            text = f"It was made for {table}, which there is no more, and fails. Make it anew with the new names."
+            found.append(Finding(ERROR, "function of a renamed table", function.text, text, None))
+        else:
+            text = f'It fails: {table} has no global index of "{column}" that holds all rows.'
+            create = compose("CALL dp.create_global_index_online({}, {})", Literal(table), name_array([column])).text
+            found.append(Finding(ERROR, "joined lookup without its index", function.text, text, create))
     name = f"{root.schema}.{root.name}"
     former = [each for each in facts.jobs if each.name != schedule.job_name(facts.database, name, each.kind)]
     if former:
@@ -22149,6 +22195,7 @@ class Present(NamedTuple):
     body: str
     settings: tuple[Setting, ...]  # that somebody gave it beside its own
     table: str = ""  # that it was asked for, by the name that the table had
+    column: str = ""  # whose values it is asked for
     lookup: JoinedLookup | None = None  # None: the hierarchy has no such table, or no global index of the column
 
 
@@ -22157,7 +22204,7 @@ def read(hierarchy: Hierarchy, function: Present) -> Present | None:
     asked = question.kept(function.body, MARK, {*_ASKED})
     if asked is None:
         return None
-    function = function._replace(table=asked["table"])
+    function = function._replace(table=asked["table"], column=asked["column"])
     for table in hierarchy.tables:
         side = side_of(table, asked["column"]) if table.identifier.text == function.table else None
         if side is not None:
@@ -27730,6 +27777,17 @@ def done(parts: int, name: str) -> None:
         )
 
 
+def left_out(parts: int) -> None:
+    """Some parts are left to a later operation."""
+    if _counted:
+        root, each = _counted[0]
+        database.query(
+            "UPDATE dp.progress_entry SET total = greatest(total - $2, done) WHERE root = $1::regclass",
+            ("oid", "int8"),
+            (root, parts * each),
+        )
+
+
 def end() -> None:
     """The operation is at its end."""
     if _counted:
@@ -28067,10 +28125,11 @@ class SQL(Composable):
 class Identifier(Composable):
     """A name, qualified or not, always quoted: ``Identifier("public", "Dialog")``."""
 
-    __slots__ = ("name",)
+    __slots__ = ("name", "schema")
 
     def __init__(self, *parts: str) -> None:
         self.name = parts[-1]  # without its schema, as it is
+        self.schema = parts[0] if len(parts) > 1 else None
         super().__init__(".".join(_quote_name(part) for part in parts))
 
 
@@ -28218,7 +28277,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_0df6f6749bc6', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_995cee8c2e58', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -28236,7 +28295,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_0df6f6749bc6'
+PACKAGE = 'dialog_partition_0_1_0_995cee8c2e58'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.function_settings', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.question', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.function_settings', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.question', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -29564,7 +29623,8 @@ BEGIN
             SELECT k.*
             FROM managed AS m
             JOIN pg_constraint AS k ON k.conrelid = m.oid AND k.contype = 'f' AND k.conparentid = 0
-            JOIN managed AS p ON p.oid = k.confrelid AND p.root = m.root
+            -- also to a table that the caller has just given away
+            JOIN dp.table_config AS p ON p.tbl::oid = k.confrelid AND p.root = m.root AND p.role <> 'reference'
         ),
         said (tbl, aspect, part, value) AS (
             -- what is carried to partitions and templates: aspects and parts are named as dp.drift names them
@@ -29960,10 +30020,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -30278,10 +30338,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -30300,10 +30360,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -30323,10 +30383,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -30352,10 +30412,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -30383,10 +30443,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30407,10 +30467,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -30428,10 +30488,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -30449,10 +30509,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -30483,10 +30543,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30502,10 +30562,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30530,10 +30590,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -30566,10 +30626,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -30591,10 +30651,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -30627,10 +30687,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -30651,10 +30711,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -30676,10 +30736,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'lookup_name': lookup_name, 'query': query, 'returns': returns, 'parameters': parameters, 'key_column': key_column, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_joined_lookup IS
@@ -30696,10 +30756,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -30721,10 +30781,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -30741,10 +30801,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -30762,10 +30822,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -30783,10 +30843,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -30810,10 +30870,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30831,10 +30891,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -30851,10 +30911,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -30870,10 +30930,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -30890,10 +30950,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -30909,10 +30969,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -30929,10 +30989,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -30949,10 +31009,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -30969,10 +31029,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -30989,10 +31049,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -31008,10 +31068,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -31028,10 +31088,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -31063,10 +31123,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -31092,10 +31152,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -31112,10 +31172,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -31143,10 +31203,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -31242,10 +31302,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -31345,10 +31405,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -31373,10 +31433,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31398,10 +31458,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -31419,10 +31479,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -31440,10 +31500,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -31464,10 +31524,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31494,10 +31554,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31521,10 +31581,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -31542,10 +31602,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -31564,10 +31624,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -31584,10 +31644,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -31604,10 +31664,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -31624,10 +31684,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_0df6f6749bc6'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_995cee8c2e58'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -31811,10 +31871,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -31829,10 +31889,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -31854,10 +31914,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -31889,10 +31949,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -31914,10 +31974,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -31936,10 +31996,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -31959,10 +32019,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -31980,10 +32040,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -32000,10 +32060,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -32020,10 +32080,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -32039,10 +32099,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -32059,10 +32119,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -32078,10 +32138,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -32098,10 +32158,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_0df6f6749bc6' not in GD:
+if 'dialog_partition_0_1_0_995cee8c2e58' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_0df6f6749bc6'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_995cee8c2e58'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

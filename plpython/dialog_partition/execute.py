@@ -124,6 +124,9 @@ def _run_inside(each: Step, context: Context) -> None:
         printing.record(each, context, is_printed=False)
     else:
         journal.end()
+        if context.mode == PROCEDURE:
+            progress.left_out(1)
+            commit(context)
         return
     if context.mode == PROCEDURE:
         journal.write_outside(context)

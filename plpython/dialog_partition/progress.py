@@ -47,6 +47,17 @@ def done(parts: int, name: str) -> None:
         )
 
 
+def left_out(parts: int) -> None:
+    """Some parts are left to a later operation."""
+    if _counted:
+        root, each = _counted[0]
+        database.query(
+            "UPDATE dp.progress_entry SET total = greatest(total - $2, done) WHERE root = $1::regclass",
+            ("oid", "int8"),
+            (root, parts * each),
+        )
+
+
 def end() -> None:
     """The operation is at its end."""
     if _counted:

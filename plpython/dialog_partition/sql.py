@@ -35,10 +35,11 @@ class SQL(Composable):
 class Identifier(Composable):
     """A name, qualified or not, always quoted: ``Identifier("public", "Dialog")``."""
 
-    __slots__ = ("name",)
+    __slots__ = ("name", "schema")
 
     def __init__(self, *parts: str) -> None:
         self.name = parts[-1]  # without its schema, as it is
+        self.schema = parts[0] if len(parts) > 1 else None
         super().__init__(".".join(_quote_name(part) for part in parts))
 
 

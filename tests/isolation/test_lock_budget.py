@@ -148,3 +148,21 @@ def test_a_conversion_chooses_slices_for_which_there_is_room(small: Database) ->
     ).fetchall()
     quarters = [f"{year}-{month}-01" for year in (2024, 2025) for month in ("01", "04", "07", "10")]
     assert [row[0] for row in recent] == ["2023-01-01", *quarters]
+
+
+def test_more_partitions_than_a_transaction_can_lock_are_given_away_step_by_step(small: Database) -> None:
+    owner = small.connect(**{"dp.now": "2025-01-15 12:00+00"})
+    hierarchies.declare(owner, child=False, hash_partitions=8)
+    for year in (2022, 2023):
+        hierarchies.create_slices(owner, f"{year}-01-01", f"{year + 1}-01-01")
+    admin = small.connect("postgres")
+    with pytest.raises(psycopg.errors.OutOfMemory, match="more than the budget of 480") as refused:
+        admin.execute("ALTER TABLE event OWNER TO stranger")
+    assert "after SET dp.propagate_ddl = off to CALL dp.sync(...)" in str(refused.value.diag.message_hint)
+    owned = "SELECT DISTINCT pg_get_userbyid(relowner) AS name FROM pg_class WHERE relname LIKE 'event%'"
+    assert small.rows(owned) == [{"name": "owner"}]
+    admin.execute("SET dp.propagate_ddl = off")
+    admin.execute("ALTER TABLE event OWNER TO stranger")
+    admin.execute("CALL dp.sync('event')")
+    assert small.rows(owned) == [{"name": "stranger"}]
+    assert admin.execute("SELECT * FROM dp.drift()").fetchall() == []

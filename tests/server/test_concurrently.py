@@ -294,6 +294,32 @@ def test_while_it_waits_others_work_it_shows_progress_and_a_cancel_stops_both_se
     check_whole(owner)
 
 
+def test_what_is_left_to_a_later_round_is_no_part_of_the_total(
+    db: Database, owner: Connection, connection: str
+) -> None:
+    admin = db.connect("postgres")
+    admin.execute(
+        "CREATE TABLE public.ends (done bigint, total bigint);"
+        "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+        " AS 'BEGIN INSERT INTO public.ends VALUES (OLD.done, OLD.total); RETURN NULL; END';"
+        "CREATE TRIGGER keep AFTER DELETE ON dp.progress_entry FOR EACH ROW EXECUTE FUNCTION public.keep()"
+    )
+    writer = db.connect()
+    writer.execute("BEGIN")
+    writer.execute("LOCK TABLE ONLY event_2025_01 IN ROW EXCLUSIVE MODE")
+    worker = threading.Thread(target=create, args=(owner, connection))
+    worker.start()
+    until = time.monotonic() + 60
+    while time.monotonic() < until and admin.execute("SELECT FROM public.ends").fetchone() is None:
+        time.sleep(0.02)
+    writer.execute("COMMIT")
+    worker.join()
+    ends = admin.execute("SELECT done, total FROM public.ends").fetchall()
+    assert len(ends) > 1, "one round more, for what was in the way"
+    assert [done for done, _ in ends] == [total for _, total in ends]
+    check_whole(owner)
+
+
 def test_a_transaction_that_has_read_the_table_is_not_waited_for(
     db: Database, owner: Connection, connection: str
 ) -> None:

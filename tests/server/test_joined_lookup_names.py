@@ -29,6 +29,12 @@ def seen(connection: psycopg.Connection[Any], call: str = f"f({ID})") -> list[tu
     return connection.execute(f"SELECT * FROM {call} ORDER BY 1").fetchall()  # type: ignore[call-overload]
 
 
+def findings(connection: psycopg.Connection[Any], root: str = "Dialog") -> set[tuple[Any, ...]]:
+    """What dp.check says of it, and how to mend it."""
+    query = 'SELECT finding, statement FROM dp.check(%s) WHERE target = \'"public"."f"\''
+    return set(connection.execute(query, [f'"{root}"']).fetchall())
+
+
 DIALOGS = [(15,), (72,), (88,)]
 ACTIVITIES = [(each * 10 + k,) for (each,) in DIALOGS for k in (1, 2)]
 QUERIES = {
@@ -90,7 +96,9 @@ def test_a_name_that_only_the_function_makes_ambiguous_is_told_at_once(owner: ps
 
 
 def test_parameters_of_any_kind(owner: psycopg.Connection[Any]) -> None:
-    owner.execute("CREATE DOMAIN kind AS text NOT NULL")
+    owner.execute("CREATE DOMAIN kind AS text NOT NULL; CREATE DOMAIN other AS text CHECK (VALUE <> '')")
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        make(owner, ONE + " AND y <> 'q'", "i bigint", "x other")
     make(owner, ONE + " AND x <> 'q'", "i bigint", "x kind")
     assert seen(owner, f"f({ID}, 'p')") == DIALOGS
     make(owner, ONE.replace('d."Id" FROM', 'd."Id", x FROM'), "i bigint, y anyelement", "x anyelement")
@@ -161,6 +169,12 @@ def test_an_index_that_is_dropped_is_told_and_another_one_serves(owner: psycopg.
     assert [each for each in told if each.startswith("WARNING")][-1].startswith('WARNING joined lookup "public"."f"')
     with pytest.raises(psycopg.errors.UndefinedTable, match="Dialog_Id_global"):
         seen(owner)
+    ((finding, statement),) = findings(owner)
+    assert finding == "joined lookup without its index"
+    owner.execute(statement)  # type: ignore[call-overload]
+    assert findings(owner) == set()
+    assert seen(owner) == DIALOGS
+    owner.execute("""SELECT dp.drop_global_index('"Dialog_Id_global"')""")
     owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Id}}', index_name => 'b')")
     assert seen(owner) == DIALOGS
     told.clear()
@@ -183,6 +197,7 @@ def test_of_a_renamed_table_it_fails_and_is_made_anew(owner: psycopg.Connection[
     owner.execute('ALTER TABLE "Dialog" RENAME TO "Talk"')
     with pytest.raises(psycopg.errors.UndefinedTable, match="Dialog"):
         seen(owner)
+    assert findings(owner, "Talk") == {("function of a renamed table", None)}
     owner.execute("CALL dp.create_slices('\"Talk\"', '2025-09-01', '2025-10-01')")
     create = "SELECT dp.create_joined_lookup('\"Talk\"', 'f', %s, 'i bigint')"
     owner.execute(create, [ONE.replace("Dialog", "Talk")])

@@ -266,3 +266,24 @@ def test_a_partition_and_a_detached_slice_that_were_given_away_on_purpose_stay(d
     theirs = db.rows("SELECT oid FROM pg_class WHERE relowner = 'stranger'::regrole AND relkind IN ('r', 'p')")
     given = db.rows("SELECT %s::regclass::oid AS oid UNION SELECT %s::regclass", leaf, archived)
     assert sorted(each["oid"] for each in theirs) == sorted(each["oid"] for each in given)
+
+
+def test_a_giver_who_has_not_the_rights_of_the_new_owner_is_told_that_nothing_was_carried(db: Database) -> None:
+    """Who is a member without inheriting may give away, and not act for the tables any more."""
+    declare(db)
+    with db.server.connect() as admin:
+        admin.execute(f"REVOKE {ROLE} FROM owner; CREATE ROLE go_between NOINHERIT; GRANT {ROLE} TO go_between")  # type: ignore[call-overload]
+        admin.execute("GRANT go_between TO owner")
+    try:
+        owner = connect(db)
+        warnings: list[str] = []
+        owner.add_notice_handler(lambda notice: warnings.append(str(notice.message_primary)))
+        before = len(db.rows(OF_OWNER))
+        give(owner)
+        assert len(db.rows(OF_OWNER)) == before - 3, "the tables, and a sequence of theirs"
+        assert ["the change was not carried" in warning for warning in warnings] == [True, True]
+        connect(db, "postgres").execute(f"CALL dp.sync('{ROOT}')")  # type: ignore[call-overload]
+        assert {"_2024_12" in each["told"] for each in db.rows(OF_OWNER)} == {True}
+    finally:
+        with db.server.connect() as admin:
+            admin.execute(f"DROP ROLE go_between; GRANT {ROLE} TO owner")  # type: ignore[call-overload]

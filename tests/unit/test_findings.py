@@ -39,6 +39,7 @@ def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -
         belongings=(),
         outdated_views=(),
         outdated_functions=(),
+        broken_queries=(),
         jobs=(),
         last_failure=None,
         lock_table=lock_table,

@@ -116,8 +116,8 @@ def run_in_function(steps: list[Step], call: Context) -> list[printing.PlanRow]:
             f" of {call.lock_budget}",
             "A function works inside the caller's transaction and cannot commit its steps.",
             "Raise max_locks_per_transaction; new slices are left to CALL dp.create_slices(...) or"
-            " CALL dp.run_maintenance(...), a global index to CALL dp.create_global_index_online(...): they commit step"
-            " by step.",
+            " CALL dp.run_maintenance(...), a global index to CALL dp.create_global_index_online(...), what plain DDL"
+            " has changed after SET dp.propagate_ddl = off to CALL dp.sync(...): they commit step by step.",
         )
     lock_hierarchy(call, for_session=False)
     saved = _begin(call)

@@ -15,6 +15,7 @@ from ..sql import search_path as path_of
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
+from .probing import called
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,17 +95,16 @@ def _probe(
         execute.probe(each.text, change.context)
     signature = catalog_question.signature(lookup.identifier)
     question.check_names("parameters or returns", signature.names)
-    if signature.are_nullable:
-        database.set_local("enable_partition_pruning", "on")
-        before = catalog.locked_leaves(hierarchy)
-        execute.probe(signature.call(lookup.identifier).text, change.context)
-        after = catalog.locked_leaves(hierarchy)
-        for table in hierarchy.tables:
-            if bounds is not None and len(after[table.oid] - before[table.oid]) > 1:
-                raise errors.InvalidParameter.of(
-                    "query",
-                    lookup.query,
-                    f"It reads all leaves of {table.identifier}.",
-                    "Add the condition dp.has_keys(a), a being its alias.",
-                )
+    database.set_local("enable_partition_pruning", "on")
+    before = catalog.locked_leaves(hierarchy)
+    called(signature, lookup.identifier, change.context)
+    after = catalog.locked_leaves(hierarchy)
+    for table in hierarchy.tables:
+        if bounds is not None and len(after[table.oid] - before[table.oid]) > 1:
+            raise errors.InvalidParameter.of(
+                "query",
+                lookup.query,
+                f"It reads all leaves of {table.identifier}.",
+                "Add the condition dp.has_keys(a), a being its alias.",
+            )
     return lookup._replace(arguments=signature.arguments, result=signature.result)

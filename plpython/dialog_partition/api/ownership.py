@@ -32,7 +32,7 @@ def carry(hierarchy: Hierarchy, former: dict[int, int], call: Context) -> None:
         own = plan.followed([each for each in found if each.table == table], {catalog.role_name(role)})
         _refuse_schemas(own)
         if own:
-            calls.run_in_function(_steps(hierarchy, own), call._replace(owner=None))
+            calls.run_in_function(_steps(hierarchy, own, call), call._replace(owner=None))
         if table == hierarchy.root.oid:
             _tell_of_jobs(hierarchy, catalog.role_name(role))
 
@@ -58,7 +58,7 @@ def synchronise(hierarchy: Hierarchy, call: Context) -> None:
         )
     own = [each for each in found if each.is_callers]
     _refuse_schemas(own)
-    calls.run_in_procedure(merged(_steps(hierarchy, own), call.lock_budget), call._replace(owner=None))
+    calls.run_in_procedure(_steps(hierarchy, own, call), call._replace(owner=None))
 
 
 def _refuse_schemas(found: list[Belonging]) -> None:
@@ -73,9 +73,10 @@ def _refuse_schemas(found: list[Belonging]) -> None:
             )
 
 
-def _steps(hierarchy: Hierarchy, found: list[Belonging]) -> list[Step]:
+def _steps(hierarchy: Hierarchy, found: list[Belonging], call: Context) -> list[Step]:
     locks = {table.oid: table.relations_per_leaf for table in hierarchy.tables}
-    return [plan.step(each, _written(hierarchy, each), locks[each.table]) for each in found]
+    steps = [plan.step(each, _written(hierarchy, each), locks[each.table]) for each in found]
+    return merged(steps, call.lock_budget)
 
 
 def _written(hierarchy: Hierarchy, each: Belonging) -> SQL | None:

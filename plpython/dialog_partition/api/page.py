@@ -12,7 +12,7 @@ from ..plan.page_probe import probes
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
-from .probing import PROBE
+from .probing import PROBE, called
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ def _probe(page: plan.Page, change: Alteration) -> str:
         execute.probe(each.create.text, change.context)
         signature = catalog_question.signature(each.identifier)
         question.check_names("parameters", signature.names, plan.ROW)
-        if signature.are_nullable:
-            execute.probe(signature.call(each.identifier).text, change.context)
+        called(signature, each.identifier, change.context)
         found.append(catalog.parameters(each.identifier))
     return found[0]

@@ -15,11 +15,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, TypeVar
 
+    from ..catalog.question import Signature
+    from ..execute import Context
     from .alteration import Alteration
 
     T = TypeVar("T")
 
+OF_DOMAINS = ("23502", "23514")  # a domain refuses NULL
 PROBE = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
+
+
+def called(signature: Signature, function: Identifier, context: Context) -> bool:
+    """Call a function without any values, so that its statements are planned; False: its types do not allow that."""
+    if signature.is_polymorphic:
+        return False
+    try:
+        execute.probe(signature.call(function).text, context)
+    except database.ServerError as error:
+        if database.sqlstate(error) not in OF_DOMAINS:
+            raise
+        return False
+    return True
 
 
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:

@@ -20,6 +20,7 @@ from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
 from . import guard as catalog_guard
+from . import joined_lookup as catalog_joined
 from . import log as catalog_log
 from . import lookup as catalog_lookup
 from . import ownership as catalog_ownership
@@ -113,6 +114,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         belongings=tuple(catalog_ownership.belongings(hierarchy)),
         outdated_views=_outdated_views(hierarchy),
         outdated_functions=_outdated_functions(hierarchy),
+        broken_queries=catalog_joined.broken(hierarchy),
         jobs=tuple(catalog_cron.recorded(hierarchy.root.oid)),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,

@@ -27,6 +27,22 @@ def named(hierarchy: Hierarchy, function: Identifier) -> Present | None:
     return None
 
 
+def broken(hierarchy: Hierarchy) -> tuple[tuple[Identifier, str, str | None], ...]:
+    """Those that fail, their table, and the column of the global index that they lack.
+
+    None: no table has the name any more; only its schema tells where such a function belongs.
+    """
+    names = {table.identifier.text for table in hierarchy.tables}
+    schemas = {table.schema for table in hierarchy.tables}
+    found: list[tuple[Identifier, str, str | None]] = []
+    for each in _of_owners(hierarchy):
+        if each.table in names and each.lookup is None:
+            found.append((each.identifier, each.table, each.column))
+        elif each.table not in names and each.identifier.schema in schemas and not _exists(each.table):
+            found.append((each.identifier, each.table, None))
+    return tuple(found)
+
+
 def _exists(relation: str) -> bool:
     rows = database.query("SELECT to_regclass($1) IS NOT NULL AS exists", ("text",), (relation,))
     return bool(rows[0]["exists"])

@@ -16,7 +16,7 @@ class Signature(NamedTuple):
     names: tuple[str, ...]  # of its parameters, and of the columns that it returns
     types: tuple[str, ...]  # of its parameters
     is_variadic: bool
-    are_nullable: bool  # whether it can be called with NULL for each of them
+    is_polymorphic: bool  # so that NULL has no type
 
     def call(self, function: Identifier) -> SQL:
         """Call it without any values."""
@@ -33,8 +33,8 @@ def signature(function: Identifier) -> Signature:
         " coalesce(p.proargnames, '{}') AS names, p.provariadic <> 0 AS is_variadic,"
         " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
         " ORDER BY a.number) AS types,"
-        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
-        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
+        " EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
+        " WHERE t.typtype = 'p') AS is_polymorphic"
         " FROM pg_proc p WHERE p.oid = $1::regproc",
         ("text",),
         (function.text,),
@@ -45,7 +45,7 @@ def signature(function: Identifier) -> Signature:
         tuple(row["names"]),
         tuple(row["types"]),
         row["is_variadic"],
-        row["are_nullable"],
+        row["is_polymorphic"],
     )
 
 

@@ -70,6 +70,7 @@ class Facts(NamedTuple):
     belongings: tuple[Belonging, ...]  # what belongs to its tables, and to another role than they do
     outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
     outdated_functions: tuple[Identifier, ...]  # generated ones that name tables as they were called before
+    broken_queries: tuple[tuple[Identifier, str, str | None], ...]  # joined lookups, their table, the index they lack
     jobs: tuple[Recorded, ...]
     last_failure: str | None
     lock_table: int

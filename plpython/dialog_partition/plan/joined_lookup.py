@@ -68,6 +68,7 @@ class Present(NamedTuple):
     body: str
     settings: tuple[Setting, ...]  # that somebody gave it beside its own
     table: str = ""  # that it was asked for, by the name that the table had
+    column: str = ""  # whose values it is asked for
     lookup: JoinedLookup | None = None  # None: the hierarchy has no such table, or no global index of the column
 
 
@@ -76,7 +77,7 @@ def read(hierarchy: Hierarchy, function: Present) -> Present | None:
     asked = question.kept(function.body, MARK, {*_ASKED})
     if asked is None:
         return None
-    function = function._replace(table=asked["table"])
+    function = function._replace(table=asked["table"], column=asked["column"])
     for table in hierarchy.tables:
         side = side_of(table, asked["column"]) if table.identifier.text == function.table else None
         if side is not None:
