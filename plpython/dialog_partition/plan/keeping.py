@@ -44,7 +44,9 @@ def row_trigger_name(index: GlobalIndex) -> str:
     return naming.shorten(f"~{index.name}", naming.MAX_BYTES)
 
 
+# A predicate names columns, whatever they are called: FOUND and TG_OP are variables only where no column has the name.
 _KEEPER = """
+#variable_conflict use_column
 BEGIN
     IF TG_OP = 'INSERT' AND TG_WHEN = 'AFTER' THEN  -- what happens most often, and is the shortest, comes first
         IF current_setting({moved}, true) = 'on' THEN  -- MERGE shows rows that it moved among those that it inserted
@@ -67,6 +69,12 @@ BEGIN
         IF TG_NARGS = 0 THEN  -- the table, before its leaves
             TRUNCATE {side};
         ELSIF EXISTS (SELECT FROM {side}) THEN
+            IF row_security_active(TG_RELID) THEN
+                RAISE EXCEPTION 'cannot truncate partition %', TG_RELID::regclass USING
+                    ERRCODE = 'object_not_in_prerequisite_state',
+                    DETAIL = {hidden},
+                    HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY first.', TG_RELID::regclass);
+            END IF;
             EXECUTE {truncate_before} || TG_RELID::regclass || {truncate_after};
         END IF;
     ELSIF TG_WHEN = 'BEFORE' THEN
@@ -119,6 +127,9 @@ def keeper(wanted: Wanted) -> SQL:
         update_many=_planned_each_time(update),
         truncate_before=Literal(f"DELETE FROM {index.identifier} AS g USING ONLY "),
         truncate_after=Literal(f" AS t WHERE {equal(index, 'g', 't')}"),
+        hidden=Literal(
+            f"Row security is forced on its owner: global index {index.identifier} would keep the entries of hidden rows."
+        ),
         unseen=Literal(f"Global index {index.identifier} would not see it."),
     )
     return compose(
