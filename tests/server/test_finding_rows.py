@@ -204,3 +204,34 @@ def test_virtual_columns_have_no_global_index(db: Database, owner: Connection) -
     owner.execute("INSERT INTO post VALUES (3, '2025-01-03 10:00+00', 'A', 2, 3)")
     owner.execute("DELETE FROM post WHERE id IN (2, 3)")
     assert owner.execute("SELECT id, low FROM post_by_id(ARRAY[1, 2, 3])").fetchall() == [(1, "a")]
+
+
+@pytest.mark.parametrize("name", ["found", "new", "old", "tg_op", "new_rows", "g", "t", "r"])
+def test_a_predicate_names_a_column_of_any_name(owner: Connection, name: str) -> None:
+    owner.execute(f"SELECT dp.add_column('post', '{name}', 'boolean', 'true')")  # type: ignore[call-overload]
+    index(owner, "post", ["id"])
+    owner.execute("SELECT dp.create_global_index('post', '{external}', false, %s, 'holders')", [f'"{name}"'])
+    values = "(3, '2025-01-04', 'c', 5, 5, true), (4, '2025-01-04', 'c', 6, 6, false)"
+    owner.execute(f'INSERT INTO post (id, at, party, external, other, "{name}") VALUES {values}')  # type: ignore[call-overload]
+    entries = "SELECT external FROM holders ORDER BY 1"
+    assert owner.execute(entries).fetchall() == [(1,), (2,), (5,)]
+    owner.execute(f'UPDATE post SET "{name}" = NOT "{name}", at = \'2025-02-04\' WHERE id IN (1, 4)')  # type: ignore[call-overload]
+    assert owner.execute(entries).fetchall() == [(1,), (5,), (6,)]
+    owner.execute("DELETE FROM post WHERE id = 3")
+    assert owner.execute(entries).fetchall() == [(1,), (6,)]
+
+
+def test_a_leaf_whose_rows_are_hidden_from_the_owner_is_not_truncated(owner: Connection) -> None:
+    index(owner, "remark", ["id"])
+    owner.execute("CREATE POLICY nobody ON remark USING (false) WITH CHECK (true)")
+    owner.execute("ALTER TABLE remark ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    leaves = [
+        row[0] for row in owner.execute("SELECT leaf::text FROM dp.leaf WHERE tbl = 'remark'::regclass").fetchall()
+    ]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="cannot truncate partition") as raised:
+        owner.execute(f"TRUNCATE {', '.join(leaves)}")  # type: ignore[call-overload]
+    assert raised.value.diag.message_hint is not None
+    entries = "SELECT count(*) FROM remark_id_global"
+    assert owner.execute(entries).fetchall() == [(1,)]
+    owner.execute("TRUNCATE remark")
+    assert owner.execute(entries).fetchall() == [(0,)]
