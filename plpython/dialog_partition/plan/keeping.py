@@ -128,7 +128,7 @@ def keeper(wanted: Wanted) -> SQL:
         truncate_before=Literal(f"DELETE FROM {index.identifier} AS g USING ONLY "),
         truncate_after=Literal(f" AS t WHERE {equal(index, 'g', 't')}"),
         hidden=Literal(
-            f"Row security is forced on its owner: global index {index.identifier} would keep the entries of hidden rows."
+            f"Row security is forced on its owner: global index {index.identifier} would keep entries of hidden rows."
         ),
         unseen=Literal(f"Global index {index.identifier} would not see it."),
     )
