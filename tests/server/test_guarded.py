@@ -112,7 +112,7 @@ REFUSED = {
     "ALTER TABLE {c} ALTER COLUMN party DROP NOT NULL": "row without it has no place",
     "ALTER TABLE {t} ALTER COLUMN at_slice DROP DEFAULT": "is the slice key",
     "ALTER TABLE {t} ALTER COLUMN at_slice SET DEFAULT '2025-01-01'": "is the slice key",
-    "DROP TABLE {slice} CASCADE": "orphans are accepted",
+    "DROP TABLE {slice} CASCADE": "would keep the entries",
     "DROP TABLE {template}": "are made like its template",
 }
 
