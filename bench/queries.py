@@ -141,20 +141,22 @@ def measure(bench: Bench) -> list[Result]:
             convert(making)
             making.execute("VACUUM ANALYZE")
             making.close()  # a session that has held so many locks is slower ever after
-            partitioned = session(copy)
-            # as operations.md says of roles that write children, and name the slice key or call functions
-            partitioned.execute("SET plan_cache_mode = force_custom_plan; SET constraint_exclusion = off")
-            plain = session(database)
-            return ask(plain, partitioned)
+            return [*ask(*sessions(database, copy)), *writes(*sessions(database, copy))]
         finally:
             copy.drop()
 
 
-def ask(plain: Connection, partitioned: Connection) -> list[Result]:
-    """Everything of both."""
-    asked = given(plain, partitioned)
-    return [
-        *reads(plain, partitioned, asked),
-        *scattered(plain, partitioned, asked),
-        *writes(plain, partitioned, asked),
-    ]
+def sessions(database: Database, copy: Database) -> tuple[Connection, Connection, forms.Given]:
+    """One for the plain tables, one for the partitioned ones, and what they ask for.
+
+    The partitioned one is set up as operations.md says of roles that write children, and name the slice key or call
+    functions. Reads and writes have sessions of their own.
+    """
+    plain, partitioned = session(database), session(copy)
+    partitioned.execute("SET plan_cache_mode = force_custom_plan; SET constraint_exclusion = off")
+    return plain, partitioned, given(plain, partitioned)
+
+
+def ask(plain: Connection, partitioned: Connection, asked: forms.Given) -> list[Result]:
+    """All questions."""
+    return [*reads(plain, partitioned, asked), *scattered(plain, partitioned, asked)]
