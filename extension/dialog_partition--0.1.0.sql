@@ -4204,8 +4204,7 @@ from ..plan import joined_lookup as plan_joined
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
-from ..plan.function_settings import kept
-from ..sql import SQL, Identifier, compose
+from ..plan.kept_plans import newest
 from . import calls
 
 TYPE_CHECKING = False
@@ -4214,6 +4213,7 @@ if TYPE_CHECKING:
 
     from ..execute import Context
     from ..plan.function_settings import Setting
+    from ..sql import SQL, Identifier
 
 FUNCTION_LOCKS = 6
 
@@ -4258,16 +4258,14 @@ def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) ->
                     continue
                 present = catalog.present(former)
                 if present is not None:
-                    types = SQL(former.signature.text[len(former.identifier.text) :])
-                    drop = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), types)
-                    again = [*plan.create(renamed), *kept(renamed.signature, present.settings)]
-                    found += _of_function(renamed.identifier, [drop, *again], present.settings)
+                    statements = plan.rename_parameters(renamed, present)
+                    found += _of_function(renamed.identifier, statements, present.settings)
     return found
 
 
 def of_queries(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages and joined lookups that are there lack."""
-    points = plan.newest(hierarchy)
+    points = newest(hierarchy)
     found = []
     for page in catalog_page.present(hierarchy):
         found += _of_function(page.page.identifier, plan_page.refresh(page, points), page.settings)
@@ -4639,7 +4637,7 @@ from ..catalog import question as catalog_question
 from ..operation import Operation, Step
 from ..plan import joined_lookup as plan
 from ..plan import question
-from ..plan.lookup import newest, newest_slice
+from ..plan.kept_plans import newest, newest_slice
 from ..sql import Identifier
 from ..sql import search_path as path_of
 from . import calls
@@ -5526,8 +5524,9 @@ from .. import database, errors, execute, fragments
 from ..catalog import page as catalog
 from ..catalog import question as catalog_question
 from ..operation import Operation, Step
-from ..plan import lookup, question
 from ..plan import page as plan
+from ..plan import question
+from ..plan.kept_plans import newest
 from ..plan.page_probe import probes
 from . import calls
 from .alteration import Alteration
@@ -5577,7 +5576,7 @@ def create_page(
     page = page._replace(parameters=database.rolled_back(lambda: _probe(page, change)))
     hierarchy = change.target.hierarchy
     there = [each for each in catalog.present(hierarchy) if each.page.identifier == page.identifier]
-    statements = plan.replace(page, there[0] if there else None, lookup.newest(hierarchy))
+    statements = plan.replace(page, there[0] if there else None, newest(hierarchy))
     if not statements:
         return change.nothing(f"page {page.identifier} is there already")
     change.context = change.context._replace(search_path=None)  # the function has its own
@@ -11215,7 +11214,8 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import ANY_COMMENT, OWN_SETTINGS, Lookup, Present, newest, precedes
+from ..plan.kept_plans import OWN_SETTINGS, newest
+from ..plan.lookup import ANY_COMMENT, Lookup, Present, precedes
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
 from .function_settings import added
@@ -11628,7 +11628,7 @@ def role_name(oid: int) -> str:
 from __future__ import annotations
 
 from .. import database
-from ..plan.lookup import OWN_SETTINGS
+from ..plan.kept_plans import OWN_SETTINGS
 from ..plan.page import MARK, OWN, Page, Present, read
 from ..sql import Identifier
 from .function_settings import added
@@ -19749,15 +19749,21 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         operations += default_slice.renewal_operations(default) if default else []
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
         operations += entries
-        if not each.is_remembered:  # it may have its guards still
-            parts = [Identifier(table.schema, name) for name in (each.name, *each.leaves)]
-            guards = [keeping.drop_guard(index, part) for index in table.global_indexes for part in parts]
-            operations += [Operation(identifier, guard, locks=2) for guard in guards]
-        operations += plan_slices.guard_operations(table, each.name, list(each.leaves))
+        operations += _guarded(table, each)
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
             operations.append(Operation(identifier, forget, locks=2))
     return Step(tuple(operations), any(table.global_indexes for table in hierarchy.tables))
+
+
+def _guarded(table: Table, each: DetachedSlice) -> list[Operation]:
+    """A slice that comes back has the guards of global indexes; one that was detached by hand may have them still."""
+    found = []
+    if not each.is_remembered:
+        parts = [Identifier(table.schema, name) for name in (each.name, *each.leaves)]
+        guards = [keeping.drop_guard(index, part) for index in table.global_indexes for part in parts]
+        found = [Operation(parts[0], guard, locks=2) for guard in guards]
+    return found + plan_slices.guard_operations(table, each.name, list(each.leaves))
 
 
 def let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
@@ -22144,11 +22150,11 @@ from typing import NamedTuple
 from .. import fragments, naming
 from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Table
-from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, search_path
+from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction
 from . import question
 from .function_settings import Setting, clauses, kept
-from .lookup import BY_INDEX, precedes
-from .lookup import OWN_SETTINGS as OF_LOOKUPS
+from .kept_plans import OWN_SETTINGS as OF_KEPT_PLANS
+from .lookup import precedes
 
 MARK = "-- dialog_partition joined lookup: "  # the first line of a body goes on with what it was asked to be
 IDS = "ids"  # the first parameter of each
@@ -22169,7 +22175,7 @@ AS_WRITTEN_SETTINGS = {
     "enable_memoize": "off",
 }
 AS_WRITTEN = clauses(AS_WRITTEN_SETTINGS)
-OWN_SETTINGS = (*OF_LOOKUPS, *AS_WRITTEN_SETTINGS)
+OWN_SETTINGS = (*OF_KEPT_PLANS, *AS_WRITTEN_SETTINGS)
 
 
 class JoinedLookup(NamedTuple):
@@ -22349,22 +22355,19 @@ def _has_keys(lookup: JoinedLookup, keys: tuple[str, ...], bounds: tuple[int, in
 
 
 def create(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...]) -> SQL:
-    """The function: PL/pgSQL, run with the caller's rights."""
-    return _create(lookup, "force_generic_plan", body(lookup, keys, points))
+    """The function."""
+    return _create(lookup, body(lookup, keys, points), is_kept=True)
 
 
-def _create(lookup: JoinedLookup, plan_cache_mode: str, text: SQL) -> SQL:
-    return compose(
-        "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql STABLE ROWS 100"
-        " SET plan_cache_mode = {} {} {} SET standard_conforming_strings = on SET search_path = {} AS {}",
+def _create(lookup: JoinedLookup, text: SQL, *, is_kept: bool) -> SQL:
+    return question.create(
         lookup.identifier,
-        SQL(lookup.arguments),
+        lookup.arguments,
         SQL(lookup.result),
-        SQL(plan_cache_mode),
-        BY_INDEX,
-        AS_WRITTEN,
-        search_path(lookup.search_path),
-        Literal(text.text),
+        text,
+        lookup.search_path,
+        settings=AS_WRITTEN,
+        is_kept=is_kept,
     )
 
 
@@ -22377,7 +22380,7 @@ def probe(
     """
     query = compose(_PROBE, _bound(lookup, keys, bounds))
     text = _body(lookup, keys, bounds or (), SQL("\n"), query)
-    create_it = _create(lookup, "force_generic_plan" if bounds else "force_custom_plan", text)
+    create_it = _create(lookup, text, is_kept=bounds is not None)
     if present is None:
         return [create_it]
     aside = Identifier(naming.derived_name(lookup.identifier.name, "dp_aside"))
@@ -22684,6 +22687,57 @@ def guard(index: GlobalIndex, partition: Identifier, *, is_leaf: bool) -> SQL:
 def drop_guard(index: GlobalIndex, partition: Identifier) -> SQL:
     """A partition that is none any more."""
     return compose("DROP TRIGGER IF EXISTS {} ON {}", Identifier(trigger_name(index, "guard")), partition)
+''','plan.kept_plans': r'''"""Plans that generated functions keep: with which settings they are made, and of which slices.
+
+Lookups, joined lookups and pages have a statement for each of the newest slices, whose plan the session keeps.
+"""
+
+from __future__ import annotations
+
+from .. import errors
+from .. import keys as key_types
+from ..model import Hierarchy, Slice
+from .function_settings import clauses
+
+# A plan that is kept was made when the leaves were smaller; what looks costly without an index is neither compiled nor
+# given to workers, whose start takes longer than the whole.
+BY_INDEX_SETTINGS = {"enable_seqscan": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
+BY_INDEX = clauses(BY_INDEX_SETTINGS)
+OWN_SETTINGS = ("plan_cache_mode", *BY_INDEX_SETTINGS, "standard_conforming_strings", "search_path")
+
+
+def newest(hierarchy: Hierarchy) -> tuple[int, ...]:
+    """The bounds of the newest slices, as many as are configured, as far as none is missing between them."""
+    return _newest(hierarchy, hierarchy.policy.lookup_slices)
+
+
+def newest_slice(hierarchy: Hierarchy) -> tuple[int, int] | None:
+    """The bounds of the newest slice that has any."""
+    points = _newest(hierarchy, 1)
+    return (points[0], points[1]) if points else None
+
+
+def _newest(hierarchy: Hierarchy, count: int) -> tuple[int, ...]:
+    points: list[int] = []
+    for each in reversed(hierarchy.range_slices(hierarchy.root)):
+        ends = _ends(each, str(hierarchy.root.partition_type))
+        if len(points) > count or (points and (ends is None or ends[1] != points[0])):
+            break
+        if ends is not None:
+            points = [ends[0], *(points or [ends[1]])]
+    return tuple(points) if count else ()
+
+
+def _ends(each: Slice, type_name: str) -> tuple[int, int] | None:
+    """The bounds of a slice; None where one is infinite or cannot be written."""
+    if each.lower is None or each.upper is None:
+        return None
+    try:
+        for edge in (each.lower, each.upper):
+            key_types.literal(edge.point, type_name)
+    except errors.InvalidParameter:
+        return None
+    return each.lower.point, each.upper.point
 ''','plan.lifecycle': r'''"""Detaching and dropping slices of a whole hierarchy, and which ones retention retires."""
 
 from __future__ import annotations
@@ -22949,18 +23003,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import errors, naming
 from .. import keys as key_types
-from ..model import GlobalIndex, Hierarchy, Slice, Table
+from .. import naming
+from ..model import GlobalIndex, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, search_path
 from . import keeping
-from .function_settings import Setting, clauses, kept
+from .function_settings import Setting, kept
+from .kept_plans import BY_INDEX
 
-# A plan that is kept was made when the leaves were smaller; what looks costly without an index is neither compiled nor
-# given to workers, whose start takes longer than the whole.
-BY_INDEX_SETTINGS = {"enable_seqscan": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
-BY_INDEX = clauses(BY_INDEX_SETTINGS)
-OWN_SETTINGS = ("plan_cache_mode", *BY_INDEX_SETTINGS, "standard_conforming_strings", "search_path")
 ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
 
 
@@ -22980,10 +23030,14 @@ class Lookup(NamedTuple):
         return Identifier(self.table.schema, naming.derived_name(self.table.name, f"by_{'_'.join(self.columns)}"))
 
     @property
+    def arguments(self) -> SQL:
+        """The types of its arguments, in parentheses."""
+        return compose("({})", comma_list([compose("{}[]", SQL(each)) for each in self.types]))
+
+    @property
     def signature(self) -> SQL:
         """Its name and the types of its arguments."""
-        types = comma_list([compose("{}[]", SQL(each)) for each in self.types])
-        return compose("{}({})", self.identifier, types)
+        return compose("{}{}", self.identifier, self.arguments)
 
     @property
     def comment(self) -> str:
@@ -23006,40 +23060,6 @@ def precedes(first: GlobalIndex, second: GlobalIndex) -> bool:
     """Whether an index serves the lookups that both could: it holds all rows, or rather each value once."""
     ranks = [(not each.is_valid, each.predicate is not None, not each.is_unique, each.name) for each in (first, second)]
     return first.columns == second.columns and ranks[0] < ranks[1]
-
-
-def newest(hierarchy: Hierarchy) -> tuple[int, ...]:
-    """The bounds of the newest slices, as many as are configured, as far as none is missing between them."""
-    return _newest(hierarchy, hierarchy.policy.lookup_slices)
-
-
-def newest_slice(hierarchy: Hierarchy) -> tuple[int, int] | None:
-    """The bounds of the newest slice that has any."""
-    points = _newest(hierarchy, 1)
-    return (points[0], points[1]) if points else None
-
-
-def _newest(hierarchy: Hierarchy, count: int) -> tuple[int, ...]:
-    points: list[int] = []
-    for each in reversed(hierarchy.range_slices(hierarchy.root)):
-        ends = _ends(each, str(hierarchy.root.partition_type))
-        if len(points) > count or (points and (ends is None or ends[1] != points[0])):
-            break
-        if ends is not None:
-            points = [ends[0], *(points or [ends[1]])]
-    return tuple(points) if count else ()
-
-
-def _ends(each: Slice, type_name: str) -> tuple[int, int] | None:
-    """The bounds of a slice; None where one is infinite or cannot be written."""
-    if each.lower is None or each.upper is None:
-        return None
-    try:
-        for edge in (each.lower, each.upper):
-            key_types.literal(edge.point, type_name)
-    except errors.InvalidParameter:
-        return None
-    return each.lower.point, each.upper.point
 
 
 # First the keys, then a statement for each pair of keys, planned with them as constants, so that it reads one leaf. A
@@ -23214,7 +23234,7 @@ def follow(lookup: Lookup, present: Present) -> list[SQL]:
     """What makes a function follow the names that its table and the global index have now."""
     if present.comment == lookup.comment:
         return []
-    types = SQL(lookup.signature.text[len(lookup.identifier.text) :])
+    types = lookup.arguments
     found = []
     own = Identifier(present.schema, present.name)
     if present.schema != lookup.table.schema:
@@ -23232,6 +23252,12 @@ def refresh(lookup: Lookup, present: Present) -> list[SQL]:
     if is_same:
         return []
     return follow(lookup, present) or create(lookup) + kept(lookup.signature, present.settings)
+
+
+def rename_parameters(lookup: Lookup, present: Present) -> list[SQL]:
+    """What makes a function anew whose columns have other names, for its parameters cannot be renamed."""
+    drop_it = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), lookup.arguments)
+    return [drop_it, *create(lookup), *kept(lookup.signature, present.settings)]
 
 
 def drop(lookup: Lookup) -> SQL:
@@ -23982,7 +24008,6 @@ from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, search_path
 from . import question
 from .function_settings import Setting, kept
-from .lookup import BY_INDEX
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
 ROW = "t"  # what the pieces call a row of the table
@@ -24200,17 +24225,9 @@ def _chain(branches: list[tuple[SQL, SQL]]) -> SQL:
 
 
 def _create(page: Page, points: tuple[int, ...]) -> SQL:
-    """The function: PL/pgSQL, run with the caller's rights."""
-    return compose(
-        "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
-        " SET plan_cache_mode = force_generic_plan {} SET standard_conforming_strings = on SET search_path = {} AS {}",
-        page.identifier,
-        SQL(page.signature),
-        page.table.identifier,
-        BY_INDEX,
-        page.path,
-        Literal(body(page, points).text),
-    )
+    """The function."""
+    result = compose("SETOF {}", page.table.identifier)
+    return question.create(page.identifier, page.signature, result, body(page, points), page.search_path)
 
 
 def names_its_table(present: Present) -> bool:
@@ -24241,7 +24258,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import naming
-from ..sql import SQL, Identifier, Literal, compose
+from ..sql import SQL, Identifier, compose
+from . import question
 from .page import Page
 
 
@@ -24273,15 +24291,9 @@ def probes(page: Page, name: str) -> list[Probe]:
 
 
 def _probe(page: Page, identifier: Identifier, query: SQL, returned: str) -> Probe:
-    create_it = compose(
-        "CREATE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE"
-        " SET plan_cache_mode = force_custom_plan SET standard_conforming_strings = on SET search_path = {} AS {}",
-        identifier,
-        SQL(page.signature),
-        SQL(returned),
-        page.path,
-        Literal(f"#variable_conflict use_variable\nBEGIN RETURN QUERY {query}; END"),
-    )
+    text = compose("#variable_conflict use_variable\nBEGIN RETURN QUERY {}; END", query)
+    result = compose("SETOF {}", SQL(returned))
+    create_it = question.create(identifier, page.signature, result, text, page.search_path, is_kept=False)
     return Probe(identifier, create_it)
 ''','plan.physical_order': r'''"""The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
 
@@ -25499,6 +25511,8 @@ from __future__ import annotations
 import json
 
 from .. import errors
+from ..sql import SQL, Identifier, Literal, compose, search_path
+from .kept_plans import BY_INDEX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25524,6 +25538,31 @@ def check_names(parameter: str, names: tuple[str, ...], *taken: str) -> None:
             raise errors.InvalidParameter.of(
                 parameter, name, "It means something else in the function.", "Choose another name."
             )
+
+
+def create(
+    function: Identifier,
+    arguments: str,
+    result: SQL,
+    text: SQL,
+    schemas: tuple[str, ...],
+    *,
+    settings: SQL | None = None,
+    is_kept: bool = True,
+) -> SQL:
+    """The function: PL/pgSQL, run with the caller's rights; ``is_kept``: its plans are made once, for any values."""
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql STABLE ROWS 100 SET plan_cache_mode = {} {} {}"
+        " SET standard_conforming_strings = on SET search_path = {} AS {}",
+        function,
+        SQL(arguments),
+        result,
+        SQL("force_generic_plan" if is_kept else "force_custom_plan"),
+        BY_INDEX,
+        settings or SQL(""),
+        search_path(schemas),
+        Literal(text.text),
+    )
 ''','plan.reading': r'''"""How a query reads one managed table: which leaves, and what its conditions bind of the keys."""
 
 from __future__ import annotations
@@ -28294,7 +28333,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_3c7357488a8b', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_3f33c4583b02', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -28312,8 +28351,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_3c7357488a8b'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.function_settings', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.question', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.function_settings', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.question', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_3f33c4583b02'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.joined_lookup', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.ownership', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.function_settings', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.joined_lookup', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.ownership', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.question', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.advice_lookups', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_owner', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.function_settings', 'plan.global_index', 'plan.index_statement', 'plan.joined_lookup', 'plan.keeping', 'plan.kept_plans', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.ownership', 'plan.page', 'plan.page_probe', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.question', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -30037,10 +30076,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -30355,10 +30394,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -30377,10 +30416,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -30400,10 +30439,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -30429,10 +30468,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -30460,10 +30499,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30484,10 +30523,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -30505,10 +30544,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -30526,10 +30565,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -30560,10 +30599,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -30579,10 +30618,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30607,10 +30646,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -30643,10 +30682,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -30668,10 +30707,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -30704,10 +30743,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -30728,10 +30767,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -30753,10 +30792,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'lookup_name': lookup_name, 'query': query, 'returns': returns, 'parameters': parameters, 'key_column': key_column, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_joined_lookup', ('tbl',), ('lookup_name', 'query', 'returns', 'parameters', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_joined_lookup IS
@@ -30773,10 +30812,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -30798,10 +30837,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -30818,10 +30857,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -30839,10 +30878,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -30860,10 +30899,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -30887,10 +30926,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -30908,10 +30947,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -30928,10 +30967,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -30947,10 +30986,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -30967,10 +31006,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -30986,10 +31025,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -31006,10 +31045,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -31026,10 +31065,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -31046,10 +31085,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -31066,10 +31105,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -31085,10 +31124,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -31105,10 +31144,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -31140,10 +31179,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -31169,10 +31208,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -31189,10 +31228,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -31220,10 +31259,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -31319,10 +31358,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -31422,10 +31461,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -31450,10 +31489,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31475,10 +31514,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -31496,10 +31535,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -31517,10 +31556,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -31541,10 +31580,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31571,10 +31610,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -31598,10 +31637,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -31619,10 +31658,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -31641,10 +31680,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -31661,10 +31700,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -31681,10 +31720,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -31701,10 +31740,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3c7357488a8b'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3f33c4583b02'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -31888,10 +31927,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -31906,10 +31945,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -31931,10 +31970,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -31966,10 +32005,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -31991,10 +32030,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -32013,10 +32052,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -32036,10 +32075,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -32057,10 +32096,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -32077,10 +32116,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -32097,10 +32136,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -32116,10 +32155,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -32136,10 +32175,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -32155,10 +32194,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -32175,10 +32214,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3c7357488a8b' not in GD:
+if 'dialog_partition_0_1_0_3f33c4583b02' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3c7357488a8b'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3f33c4583b02'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -38,12 +38,7 @@ def owner(db: Database, request: pytest.FixtureRequest) -> psycopg.Connection[An
 def prepare(db: Database, form: str) -> None:
     """Make that family."""
     owner = db.connect(**{"dp.now": "2025-06-15 00:00+00"})
-    family.declare(owner, form)
-    owner.execute("SELECT dp.configure('\"Dialog\"', default_slice => true, lookup_slices => 2)")
-    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-01-01', '2025-03-01')")
-    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-04-01', '2025-08-01')")
-    for month in range(1, 8):
-        family.fill(owner, f"2025-{month:02}-10 12:00+00", month * 10, 5)
+    family.with_a_gap(owner, form, 7, 5)
     owner.execute(SHARED)
     owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Id}}')")
 

@@ -37,6 +37,16 @@ def declare(connection: psycopg.Connection[Any], key_form: str = "exact", **opti
     connection.execute("SELECT dp.register_child('\"Actor\"', '\"Dialog\"')")
 
 
+def with_a_gap(connection: psycopg.Connection[Any], key_form: str, months: int, dialogs: int) -> None:
+    """A family with so many dialogs in each of some months, no slice of March, and a default slice that holds rows."""
+    declare(connection, key_form)
+    connection.execute("SELECT dp.configure('\"Dialog\"', default_slice => true, lookup_slices => 2)")
+    connection.execute("CALL dp.create_slices('\"Dialog\"', '2025-01-01', '2025-03-01')")
+    connection.execute("CALL dp.create_slices('\"Dialog\"', '2025-04-01', '2025-08-01')")
+    for month in range(1, months + 1):
+        fill(connection, f"2025-{month:02}-10 12:00+00", month * 10, dialogs)
+
+
 @contextmanager
 def in_both_forms(
     server: Server, name: str, prepare: Callable[[psycopg.Connection[Any]], object], **options: object

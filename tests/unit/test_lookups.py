@@ -7,7 +7,7 @@ import datetime
 import pytest
 from dialog_partition.calendars import parse_width
 from dialog_partition.model import Edge, Hierarchy, Policy, Slice, Table
-from dialog_partition.plan import lookup
+from dialog_partition.plan import kept_plans
 
 DAY = 86_400_000_000
 BEYOND = 10**18  # after the year 9999
@@ -53,4 +53,4 @@ def _edge(day: int | None) -> Edge | None:
 def test_the_newest_without_a_gap(
     spans: list[tuple[int | None, int | None]], lookup_slices: int, days: list[int]
 ) -> None:
-    assert lookup.newest(hierarchy(spans, lookup_slices)) == tuple(day * DAY for day in days)
+    assert kept_plans.newest(hierarchy(spans, lookup_slices)) == tuple(day * DAY for day in days)

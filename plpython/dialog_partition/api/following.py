@@ -13,8 +13,7 @@ from ..plan import joined_lookup as plan_joined
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from ..plan import page as plan_page
-from ..plan.function_settings import kept
-from ..sql import SQL, Identifier, compose
+from ..plan.kept_plans import newest
 from . import calls
 
 TYPE_CHECKING = False
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..execute import Context
     from ..plan.function_settings import Setting
+    from ..sql import SQL, Identifier
 
 FUNCTION_LOCKS = 6
 
@@ -67,16 +67,14 @@ def of_renamed_column(hierarchy: Hierarchy, table: Table, old: str, new: str) ->
                     continue
                 present = catalog.present(former)
                 if present is not None:
-                    types = SQL(former.signature.text[len(former.identifier.text) :])
-                    drop = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), types)
-                    again = [*plan.create(renamed), *kept(renamed.signature, present.settings)]
-                    found += _of_function(renamed.identifier, [drop, *again], present.settings)
+                    statements = plan.rename_parameters(renamed, present)
+                    found += _of_function(renamed.identifier, statements, present.settings)
     return found
 
 
 def of_queries(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages and joined lookups that are there lack."""
-    points = plan.newest(hierarchy)
+    points = newest(hierarchy)
     found = []
     for page in catalog_page.present(hierarchy):
         found += _of_function(page.page.identifier, plan_page.refresh(page, points), page.settings)

@@ -9,7 +9,7 @@ from ..catalog import question as catalog_question
 from ..operation import Operation, Step
 from ..plan import joined_lookup as plan
 from ..plan import question
-from ..plan.lookup import newest, newest_slice
+from ..plan.kept_plans import newest, newest_slice
 from ..sql import Identifier
 from ..sql import search_path as path_of
 from . import calls

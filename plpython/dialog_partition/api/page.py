@@ -6,8 +6,9 @@ from .. import database, errors, execute, fragments
 from ..catalog import page as catalog
 from ..catalog import question as catalog_question
 from ..operation import Operation, Step
-from ..plan import lookup, question
 from ..plan import page as plan
+from ..plan import question
+from ..plan.kept_plans import newest
 from ..plan.page_probe import probes
 from . import calls
 from .alteration import Alteration
@@ -57,7 +58,7 @@ def create_page(
     page = page._replace(parameters=database.rolled_back(lambda: _probe(page, change)))
     hierarchy = change.target.hierarchy
     there = [each for each in catalog.present(hierarchy) if each.page.identifier == page.identifier]
-    statements = plan.replace(page, there[0] if there else None, lookup.newest(hierarchy))
+    statements = plan.replace(page, there[0] if there else None, newest(hierarchy))
     if not statements:
         return change.nothing(f"page {page.identifier} is there already")
     change.context = change.context._replace(search_path=None)  # the function has its own

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import ANY_COMMENT, OWN_SETTINGS, Lookup, Present, newest, precedes
+from ..plan.kept_plans import OWN_SETTINGS, newest
+from ..plan.lookup import ANY_COMMENT, Lookup, Present, precedes
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
 from .function_settings import added

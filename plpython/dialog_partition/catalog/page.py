@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import database
-from ..plan.lookup import OWN_SETTINGS
+from ..plan.kept_plans import OWN_SETTINGS
 from ..plan.page import MARK, OWN, Page, Present, read
 from ..sql import Identifier
 from .function_settings import added

@@ -121,15 +121,21 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         operations += default_slice.renewal_operations(default) if default else []
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
         operations += entries
-        if not each.is_remembered:  # it may have its guards still
-            parts = [Identifier(table.schema, name) for name in (each.name, *each.leaves)]
-            guards = [keeping.drop_guard(index, part) for index in table.global_indexes for part in parts]
-            operations += [Operation(identifier, guard, locks=2) for guard in guards]
-        operations += plan_slices.guard_operations(table, each.name, list(each.leaves))
+        operations += _guarded(table, each)
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
             operations.append(Operation(identifier, forget, locks=2))
     return Step(tuple(operations), any(table.global_indexes for table in hierarchy.tables))
+
+
+def _guarded(table: Table, each: DetachedSlice) -> list[Operation]:
+    """A slice that comes back has the guards of global indexes; one that was detached by hand may have them still."""
+    found = []
+    if not each.is_remembered:
+        parts = [Identifier(table.schema, name) for name in (each.name, *each.leaves)]
+        guards = [keeping.drop_guard(index, part) for index in table.global_indexes for part in parts]
+        found = [Operation(parts[0], guard, locks=2) for guard in guards]
+    return found + plan_slices.guard_operations(table, each.name, list(each.leaves))
 
 
 def let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from .. import fragments, naming
 from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Table
-from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, search_path
+from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction
 from . import question
 from .function_settings import Setting, clauses, kept
-from .lookup import BY_INDEX, precedes
-from .lookup import OWN_SETTINGS as OF_LOOKUPS
+from .kept_plans import OWN_SETTINGS as OF_KEPT_PLANS
+from .lookup import precedes
 
 MARK = "-- dialog_partition joined lookup: "  # the first line of a body goes on with what it was asked to be
 IDS = "ids"  # the first parameter of each
@@ -38,7 +38,7 @@ AS_WRITTEN_SETTINGS = {
     "enable_memoize": "off",
 }
 AS_WRITTEN = clauses(AS_WRITTEN_SETTINGS)
-OWN_SETTINGS = (*OF_LOOKUPS, *AS_WRITTEN_SETTINGS)
+OWN_SETTINGS = (*OF_KEPT_PLANS, *AS_WRITTEN_SETTINGS)
 
 
 class JoinedLookup(NamedTuple):
@@ -218,22 +218,19 @@ def _has_keys(lookup: JoinedLookup, keys: tuple[str, ...], bounds: tuple[int, in
 
 
 def create(lookup: JoinedLookup, keys: tuple[str, ...], points: tuple[int, ...]) -> SQL:
-    """The function: PL/pgSQL, run with the caller's rights."""
-    return _create(lookup, "force_generic_plan", body(lookup, keys, points))
+    """The function."""
+    return _create(lookup, body(lookup, keys, points), is_kept=True)
 
 
-def _create(lookup: JoinedLookup, plan_cache_mode: str, text: SQL) -> SQL:
-    return compose(
-        "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql STABLE ROWS 100"
-        " SET plan_cache_mode = {} {} {} SET standard_conforming_strings = on SET search_path = {} AS {}",
+def _create(lookup: JoinedLookup, text: SQL, *, is_kept: bool) -> SQL:
+    return question.create(
         lookup.identifier,
-        SQL(lookup.arguments),
+        lookup.arguments,
         SQL(lookup.result),
-        SQL(plan_cache_mode),
-        BY_INDEX,
-        AS_WRITTEN,
-        search_path(lookup.search_path),
-        Literal(text.text),
+        text,
+        lookup.search_path,
+        settings=AS_WRITTEN,
+        is_kept=is_kept,
     )
 
 
@@ -246,7 +243,7 @@ def probe(
     """
     query = compose(_PROBE, _bound(lookup, keys, bounds))
     text = _body(lookup, keys, bounds or (), SQL("\n"), query)
-    create_it = _create(lookup, "force_generic_plan" if bounds else "force_custom_plan", text)
+    create_it = _create(lookup, text, is_kept=bounds is not None)
     if present is None:
         return [create_it]
     aside = Identifier(naming.derived_name(lookup.identifier.name, "dp_aside"))

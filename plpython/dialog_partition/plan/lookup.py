@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import errors, naming
 from .. import keys as key_types
-from ..model import GlobalIndex, Hierarchy, Slice, Table
+from .. import naming
+from ..model import GlobalIndex, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, search_path
 from . import keeping
-from .function_settings import Setting, clauses, kept
+from .function_settings import Setting, kept
+from .kept_plans import BY_INDEX
 
-# A plan that is kept was made when the leaves were smaller; what looks costly without an index is neither compiled nor
-# given to workers, whose start takes longer than the whole.
-BY_INDEX_SETTINGS = {"enable_seqscan": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
-BY_INDEX = clauses(BY_INDEX_SETTINGS)
-OWN_SETTINGS = ("plan_cache_mode", *BY_INDEX_SETTINGS, "standard_conforming_strings", "search_path")
 ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
 
 
@@ -35,10 +31,14 @@ class Lookup(NamedTuple):
         return Identifier(self.table.schema, naming.derived_name(self.table.name, f"by_{'_'.join(self.columns)}"))
 
     @property
+    def arguments(self) -> SQL:
+        """The types of its arguments, in parentheses."""
+        return compose("({})", comma_list([compose("{}[]", SQL(each)) for each in self.types]))
+
+    @property
     def signature(self) -> SQL:
         """Its name and the types of its arguments."""
-        types = comma_list([compose("{}[]", SQL(each)) for each in self.types])
-        return compose("{}({})", self.identifier, types)
+        return compose("{}{}", self.identifier, self.arguments)
 
     @property
     def comment(self) -> str:
@@ -61,40 +61,6 @@ def precedes(first: GlobalIndex, second: GlobalIndex) -> bool:
     """Whether an index serves the lookups that both could: it holds all rows, or rather each value once."""
     ranks = [(not each.is_valid, each.predicate is not None, not each.is_unique, each.name) for each in (first, second)]
     return first.columns == second.columns and ranks[0] < ranks[1]
-
-
-def newest(hierarchy: Hierarchy) -> tuple[int, ...]:
-    """The bounds of the newest slices, as many as are configured, as far as none is missing between them."""
-    return _newest(hierarchy, hierarchy.policy.lookup_slices)
-
-
-def newest_slice(hierarchy: Hierarchy) -> tuple[int, int] | None:
-    """The bounds of the newest slice that has any."""
-    points = _newest(hierarchy, 1)
-    return (points[0], points[1]) if points else None
-
-
-def _newest(hierarchy: Hierarchy, count: int) -> tuple[int, ...]:
-    points: list[int] = []
-    for each in reversed(hierarchy.range_slices(hierarchy.root)):
-        ends = _ends(each, str(hierarchy.root.partition_type))
-        if len(points) > count or (points and (ends is None or ends[1] != points[0])):
-            break
-        if ends is not None:
-            points = [ends[0], *(points or [ends[1]])]
-    return tuple(points) if count else ()
-
-
-def _ends(each: Slice, type_name: str) -> tuple[int, int] | None:
-    """The bounds of a slice; None where one is infinite or cannot be written."""
-    if each.lower is None or each.upper is None:
-        return None
-    try:
-        for edge in (each.lower, each.upper):
-            key_types.literal(edge.point, type_name)
-    except errors.InvalidParameter:
-        return None
-    return each.lower.point, each.upper.point
 
 
 # First the keys, then a statement for each pair of keys, planned with them as constants, so that it reads one leaf. A
@@ -269,7 +235,7 @@ def follow(lookup: Lookup, present: Present) -> list[SQL]:
     """What makes a function follow the names that its table and the global index have now."""
     if present.comment == lookup.comment:
         return []
-    types = SQL(lookup.signature.text[len(lookup.identifier.text) :])
+    types = lookup.arguments
     found = []
     own = Identifier(present.schema, present.name)
     if present.schema != lookup.table.schema:
@@ -287,6 +253,12 @@ def refresh(lookup: Lookup, present: Present) -> list[SQL]:
     if is_same:
         return []
     return follow(lookup, present) or create(lookup) + kept(lookup.signature, present.settings)
+
+
+def rename_parameters(lookup: Lookup, present: Present) -> list[SQL]:
+    """What makes a function anew whose columns have other names, for its parameters cannot be renamed."""
+    drop_it = compose("DROP FUNCTION {}{}", Identifier(present.schema, present.name), lookup.arguments)
+    return [drop_it, *create(lookup), *kept(lookup.signature, present.settings)]
 
 
 def drop(lookup: Lookup) -> SQL:

@@ -14,7 +14,6 @@ from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, search_path
 from . import question
 from .function_settings import Setting, kept
-from .lookup import BY_INDEX
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
 ROW = "t"  # what the pieces call a row of the table
@@ -232,17 +231,9 @@ def _chain(branches: list[tuple[SQL, SQL]]) -> SQL:
 
 
 def _create(page: Page, points: tuple[int, ...]) -> SQL:
-    """The function: PL/pgSQL, run with the caller's rights."""
-    return compose(
-        "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
-        " SET plan_cache_mode = force_generic_plan {} SET standard_conforming_strings = on SET search_path = {} AS {}",
-        page.identifier,
-        SQL(page.signature),
-        page.table.identifier,
-        BY_INDEX,
-        page.path,
-        Literal(body(page, points).text),
-    )
+    """The function."""
+    result = compose("SETOF {}", page.table.identifier)
+    return question.create(page.identifier, page.signature, result, body(page, points), page.search_path)
 
 
 def names_its_table(present: Present) -> bool:

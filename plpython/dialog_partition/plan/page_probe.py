@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import naming
-from ..sql import SQL, Identifier, Literal, compose
+from ..sql import SQL, Identifier, compose
+from . import question
 from .page import Page
 
 
@@ -37,13 +38,7 @@ def probes(page: Page, name: str) -> list[Probe]:
 
 
 def _probe(page: Page, identifier: Identifier, query: SQL, returned: str) -> Probe:
-    create_it = compose(
-        "CREATE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE"
-        " SET plan_cache_mode = force_custom_plan SET standard_conforming_strings = on SET search_path = {} AS {}",
-        identifier,
-        SQL(page.signature),
-        SQL(returned),
-        page.path,
-        Literal(f"#variable_conflict use_variable\nBEGIN RETURN QUERY {query}; END"),
-    )
+    text = compose("#variable_conflict use_variable\nBEGIN RETURN QUERY {}; END", query)
+    result = compose("SETOF {}", SQL(returned))
+    create_it = question.create(identifier, page.signature, result, text, page.search_path, is_kept=False)
     return Probe(identifier, create_it)

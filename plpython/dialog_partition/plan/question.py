@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 
 from .. import errors
+from ..sql import SQL, Identifier, Literal, compose, search_path
+from .kept_plans import BY_INDEX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,3 +35,28 @@ def check_names(parameter: str, names: tuple[str, ...], *taken: str) -> None:
             raise errors.InvalidParameter.of(
                 parameter, name, "It means something else in the function.", "Choose another name."
             )
+
+
+def create(
+    function: Identifier,
+    arguments: str,
+    result: SQL,
+    text: SQL,
+    schemas: tuple[str, ...],
+    *,
+    settings: SQL | None = None,
+    is_kept: bool = True,
+) -> SQL:
+    """The function: PL/pgSQL, run with the caller's rights; ``is_kept``: its plans are made once, for any values."""
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql STABLE ROWS 100 SET plan_cache_mode = {} {} {}"
+        " SET standard_conforming_strings = on SET search_path = {} AS {}",
+        function,
+        SQL(arguments),
+        result,
+        SQL("force_generic_plan" if is_kept else "force_custom_plan"),
+        BY_INDEX,
+        settings or SQL(""),
+        search_path(schemas),
+        Literal(text.text),
+    )
